@@ -1,0 +1,31 @@
+"""`wherry`: the command that starts, stops and explains an instance."""
+
+import click
+
+from wherry import __version__
+from wherry.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "up": ("wherry.cli.up", "up", "Start Wherry on this machine and wait until it is ready"),
+    "down": ("wherry.cli.down", "down", "Stop Wherry; containers keep running unless told otherwise"),
+    "status": ("wherry.cli.status", "status", "Show what runs and how it is"),
+    "doctor": ("wherry.cli.doctor", "doctor", "Check what this machine has and what it lacks"),
+    "env": ("wherry.cli.env", "env", "Print the environment that points docker and kubectl at this instance"),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: sudo wherry up",
+)
+@click.option("--root", type=click.Path(), metavar="DIR", help="State directory (WHERRY_ROOT; /var/lib/wherry).")
+@click.option("--run", type=click.Path(), metavar="DIR", help="Runtime directory (WHERRY_RUN; /run/wherry).")
+@click.version_option(__version__, prog_name="wherry", message="%(prog)s %(version)s")
+@click.pass_context
+def main(context: click.Context, root: str | None, run: str | None) -> None:
+    """Docker and Kubernetes in one small package."""
+    from wherry.host.instance import open_instance
+
+    context.obj = open_instance(root, run)
