@@ -102,7 +102,9 @@ class EventRecorder:
                     await self._write(reference, kind, reason, message)
                 except (ApiError, OSError) as error:
                     # A lost event is no failure of what it tells of (e.g. its namespace is being deleted).
-                    log.debug("event %s of %s %s not written: %s", reason, reference.get("kind"), reference.get("name"), error)
+                    log.debug(
+                        "event %s of %s %s not written: %s", reason, reference.get("kind"), reference.get("name"), error
+                    )
             self._arrived.clear()
             self._idle.set()
 

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from wherry.client.api import Client
 from wherry.client.clock import Clock, SystemClock
-from wherry.schema.errors import ApiError, Gone
+from wherry.schema.errors import ApiError, Gone, NotFound
 from wherry.schema.resource import Object, Resource
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Informer:
         self.synced = asyncio.Event()
         self._client = client
         self._clock = clock or SystemClock()
-        self._scope = {"label_selector": label_selector, "field_selector": field_selector}
+        self._labels, self._fields = label_selector, field_selector
         self._namespace = namespace
         self._transform = transform
         self._objects: dict[Key, Object] = {}
@@ -105,13 +105,13 @@ class Informer:
     def get(self, namespace: str | None, name: str) -> Object | None:
         return self._objects.get((namespace or "", name))
 
-    def list(self, namespace: str | None = None) -> list[Object]:
+    def items(self, namespace: str | None = None) -> list[Object]:
         """All objects, or those of one namespace, in no particular order."""
         if namespace is None:
             return list(self._objects.values())
         return self.by_index("namespace", namespace)
 
-    def by_index(self, index: str, value: str) -> "list[Object]":
+    def by_index(self, index: str, value: str) -> list[Object]:
         found = self._indexes[index][1].get(value)
         return list(found.values()) if found else []
 
@@ -169,12 +169,17 @@ class Informer:
         backoff = _BACKOFF_FIRST
         version = ""
         while True:
+            opened = self._clock.monotonic()
             try:
                 if not version:
                     version = await self._relist()
                     self.synced.set()
                 async with self._client.watch(
-                    self.resource, self._namespace, resource_version=version, **self._scope
+                    self.resource,
+                    self._namespace,
+                    resource_version=version,
+                    label_selector=self._labels,
+                    field_selector=self._fields,
                 ) as events:
                     async for event in events:
                         backoff = _BACKOFF_FIRST
@@ -184,10 +189,16 @@ class Informer:
                             self._on_deleted(event.object)
                         elif event.type != "BOOKMARK":
                             self._on_changed(event.object)
-                continue
+                # The server ends a watch after minutes; one that ends at once must not become a busy loop.
+                if self._clock.monotonic() - opened >= 1.0:
+                    continue
             except Gone:
                 version = ""
                 continue
+            except NotFound:
+                # Not served, or no longer (a removed CustomResourceDefinition): there are none of it.
+                version = ""
+                self.synced.set()
             except (ApiError, OSError) as error:
                 log.warning("informer of %s: %s; trying again in %.1f s", self.resource.qualified, error, backoff)
             await self._clock.sleep(backoff)
@@ -198,7 +209,12 @@ class Informer:
         token = version = ""
         while True:
             page = await self._client.list(
-                self.resource, self._namespace, limit=_PAGE, continue_token=token, **self._scope
+                self.resource,
+                self._namespace,
+                label_selector=self._labels,
+                field_selector=self._fields,
+                limit=_PAGE,
+                continue_token=token,
             )
             items += page.items
             version = version or page.resource_version

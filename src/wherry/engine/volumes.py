@@ -20,15 +20,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias, cast, get_args
 
 from wherry.engine.errors import Conflict, EngineError, InvalidParameter, NotFound
 from wherry.engine.events import Events
 from wherry.engine.filters import Filters
+from wherry.host import mounts
+from wherry.host.database import Database
 from wherry.host.instance import Instance
-
-if TYPE_CHECKING:
-    from wherry.host.database import Database
 
 Volume: TypeAlias = dict[str, Any]
 """A volume as the API shows it: Name, Driver, Mountpoint, Labels, Options, Scope, CreatedAt."""
@@ -84,7 +83,7 @@ class _Volume:
 class Volumes:
     """All volumes of one engine. Build it with `await Volumes.open(...)`."""
 
-    def __init__(self, instance: Instance, database: "Database", events: Events) -> None:
+    def __init__(self, instance: Instance, database: Database, events: Events) -> None:
         self.root = instance.root / "volumes"
         self._db = database
         self._events = events
@@ -92,7 +91,7 @@ class Volumes:
         self._pruning = False
 
     @classmethod
-    async def open(cls, instance: Instance, database: "Database", events: Events) -> "Volumes":
+    async def open(cls, instance: Instance, database: Database, events: Events) -> "Volumes":
         """Reads the volumes of `instance` and finishes removals that were cut short."""
         volumes = cls(instance, database, events)
 
@@ -401,21 +400,69 @@ def _make(data: Path) -> None:
 
 def _mount(volume: _Volume) -> None:
     """Mount the file system that the volume's options describe on its data directory."""
-    if os.path.ismount(volume.data):
+    if mounts.is_mounted(volume.data):
         return
     given = volume.options or {}
     kind, device, data = given.get("type", ""), given.get("device", ""), given.get("o", "")
     if kind in ("nfs", "nfs4", "cifs"):
         data = _resolve_address(data)
-    from wherry.host import mounts
-
+    flags, rest, propagation = _split_options(data)
     try:
-        mounts.mount(device, volume.data, kind, data)
+        mounts.mount(device, volume.data, kind, flags, rest)
+        if flags & mounts.MS_BIND and flags & mounts.MS_RDONLY:
+            # The kernel takes a bind mount's other flags only when it is mounted again.
+            mounts.mount("", volume.data, "", flags | mounts.MS_REMOUNT & ~mounts.MS_REC)
+        if propagation:
+            mounts.set_propagation(volume.data, propagation)
     except OSError as error:
         raise EngineError(
             f"failed to mount local volume: mount {device}:{volume.data}, data: {_hide_password(data)}: "
             f"{os.strerror(error.errno or 0).lower()}"
         ) from error
+
+
+_FLAGS = {
+    "ro": mounts.MS_RDONLY,
+    "nosuid": mounts.MS_NOSUID,
+    "nodev": mounts.MS_NODEV,
+    "noexec": mounts.MS_NOEXEC,
+    "sync": 0x10,
+    "dirsync": 0x80,
+    "noatime": 0x400,
+    "nodiratime": 0x800,
+    "bind": mounts.MS_BIND,
+    "rbind": mounts.MS_BIND | mounts.MS_REC,
+    "relatime": 1 << 21,
+    "strictatime": 1 << 24,
+}
+_CLEARED = {
+    "rw": mounts.MS_RDONLY,
+    "suid": mounts.MS_NOSUID,
+    "dev": mounts.MS_NODEV,
+    "exec": mounts.MS_NOEXEC,
+    "async": 0x10,
+    "atime": 0x400,
+    "diratime": 0x800,
+    "norelatime": 1 << 21,
+    "nostrictatime": 1 << 24,
+    "defaults": 0,
+}
+
+
+def _split_options(options: str) -> tuple[int, str, mounts.Propagation | None]:
+    """mount(8)'s option string as mount(2) wants it: flags, what is left for the file system, propagation."""
+    flags, rest = 0, []
+    propagation: mounts.Propagation | None = None
+    for option in filter(None, options.split(",")):
+        if option in _FLAGS:
+            flags |= _FLAGS[option]
+        elif option in _CLEARED:
+            flags &= ~_CLEARED[option]
+        elif option in get_args(mounts.Propagation):
+            propagation = cast(mounts.Propagation, option)
+        else:
+            rest.append(option)
+    return flags, ",".join(rest), propagation
 
 
 def _resolve_address(options: str) -> str:
@@ -438,10 +485,7 @@ def _hide_password(options: str) -> str:
 
 
 def _unmount(data: Path) -> None:
-    from wherry.host import mounts
-
-    if os.path.ismount(data):
-        mounts.unmount(data)
+    mounts.unmount(data)
 
 
 def _initialise(volume: _Volume, source: Path, alone: bool) -> bool:
@@ -475,8 +519,10 @@ def _copy(source: Path, target: Path) -> None:
         os.chown(target, about.st_uid, about.st_gid)
         os.chmod(target, about.st_mode & 0o7777)
         return
+    # `source` may go through a descriptor of this process, which the child does not have.
+    shown = re.sub(r"^/proc/self/", f"/proc/{os.getpid()}/", str(source))
     done = subprocess.run(
-        ["cp", "-a", "--reflink=auto", "--", f"{source}/.", str(target)], capture_output=True, text=True, check=False
+        ["cp", "-a", "--reflink=auto", "--", f"{shown}/.", str(target)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise EngineError(f"failed to copy the image's content to the volume: {done.stderr.strip()}")

@@ -150,10 +150,18 @@ class NetnsPool:
     and grows to `most` while it is being emptied faster than it fills.
     """
 
-    PREFIX = "warm-"
-
-    def __init__(self, directory: Path, *, keep: int = 2, most: int = 16, sysctls: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        prefix: str,
+        *,
+        keep: int = 2,
+        most: int = 16,
+        sysctls: Mapping[str, str] | None = None,
+    ) -> None:
+        """Pins are `directory`/`prefix`<12 hex digits>; `sysctls` are set in each namespace."""
         self._directory = directory
+        self._prefix = prefix
         self._keep = keep
         self._most = most
         self._sysctls = dict(sysctls or {})
@@ -178,7 +186,7 @@ class NetnsPool:
         return namespace
 
     def _make(self) -> Namespace:
-        return create(self._directory / f"{self.PREFIX}{secrets.token_hex(6)}", self._sysctls)
+        return create(self._directory / f"{self._prefix}{secrets.token_hex(6)}", self._sysctls)
 
     def _refill(self) -> None:
         if not self._closed and (self._filler is None or self._filler.done()) and len(self._ready) < self._wanted:

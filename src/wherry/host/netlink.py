@@ -108,15 +108,13 @@ def _mac_bytes(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", "").replace("-", ""))
 
 
-def add_bridge(name: str, *, mac: str | None = None, mtu: int = 0, alias: str = "") -> Message:
+def add_bridge(name: str, *, mac: str | None = None, mtu: int = 0) -> Message:
     """A bridge, up, without spanning tree."""
     payload = _ifinfo.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _string(3, name)
     if mac:
         payload += _attribute(1, _mac_bytes(mac))
     if mtu:
         payload += _u32(4, mtu)
-    if alias:
-        payload += _attribute(20, alias.encode())
     payload += _attribute(18, _string(1, "bridge"))
     return Message(_NEWLINK, _CREATE | _EXCL, payload, f"add bridge {name}")
 
@@ -153,7 +151,13 @@ def add_veth(
 
 
 def set_link(
-    index: int, *, up: bool | None = None, name: str | None = None, mtu: int = 0, master: int | None = None, mac: str = ""
+    index: int,
+    *,
+    up: bool | None = None,
+    name: str | None = None,
+    mtu: int = 0,
+    master: int | None = None,
+    mac: str = "",
 ) -> Message:
     change = _IFF_UP if up is not None else 0
     payload = _ifinfo.pack(0, 0, index, _IFF_UP if up else 0, change)
@@ -168,15 +172,24 @@ def set_link(
     return Message(_NEWLINK, 0, payload, f"set link {name or index}")
 
 
-def set_bridge_port(index: int, *, hairpin: bool | None = None, isolated: bool | None = None) -> Message:
-    """`hairpin`: frames may leave by the port they came in. `isolated`: no frames between two such ports."""
-    options = b""
+def set_bridge_port(
+    index: int, *, hairpin: bool | None = None, isolated: bool | None = None, disabled: bool = False
+) -> Message:
+    """`hairpin`: frames may leave by the port they came in. `isolated`: no frames between two such ports. `disabled`:
+    no frames at all (cheaper than taking the link down)."""
+    options = _attribute(1, b"\0") if disabled else b""
     if hairpin is not None:
         options += _attribute(4, bytes([hairpin]))
     if isolated is not None:
         options += _attribute(33, bytes([isolated]))
     payload = _ifinfo.pack(_AF_BRIDGE, 0, index, 0, 0) + _attribute(12 | _NESTED, options)
     return Message(_SETLINK, 0, payload, f"set bridge port {index}")
+
+
+def set_alias(name: str, alias: str) -> Message:
+    """A note to people and to ourselves (`ip link` shows it). The kernel takes it only for links that exist."""
+    payload = _ifinfo.pack(0, 0, 0, 0, 0) + _string(3, name) + _attribute(20, alias.encode())
+    return Message(_NEWLINK, 0, payload, f"set alias of {name}")
 
 
 def delete_link(name: str) -> Message:
@@ -202,7 +215,9 @@ def delete_address(index: int, address: IPInterface) -> Message:
     return Message(_DELADDR, 0, payload, f"delete address {address}", (errno.EADDRNOTAVAIL, errno.ENODEV))
 
 
-def _route(destination: IPNetwork, index: int, gateway: IPAddress | None, source: IPAddress | None, metric: int) -> bytes:
+def _route(
+    destination: IPNetwork, index: int, gateway: IPAddress | None, source: IPAddress | None, metric: int
+) -> bytes:
     scope = 0 if gateway else 253
     if destination.version == 6:
         scope = 0
@@ -242,7 +257,8 @@ def delete_route(
 
 def add_forwarding(index: int, mac: str) -> Message:
     """Teach a bridge that `mac` is behind its port `index`, so that no frame is lost to an older port."""
-    payload = _ndmsg.pack(_AF_BRIDGE, 0, index, 0x02, 0x04, 0) + _attribute(2, _mac_bytes(mac))
+    # NUD_NOARP: an entry that may be made before the port has a carrier. It goes when the port goes.
+    payload = _ndmsg.pack(_AF_BRIDGE, 0, index, 0x40, 0x04, 0) + _attribute(2, _mac_bytes(mac))
     return Message(_NEWNEIGH, _CREATE | _REPLACE, payload, f"add forwarding {mac}")
 
 
@@ -503,4 +519,10 @@ def _parse_tuple(data: bytes) -> tuple[int, IPAddress, IPAddress, int, int] | No
         return None
     source_port = struct.unpack("!H", transport[2])[0] if 2 in transport else 0
     destination_port = struct.unpack("!H", transport[3])[0] if 3 in transport else 0
-    return transport[1][0], ipaddress.ip_address(source), ipaddress.ip_address(destination), source_port, destination_port
+    return (
+        transport[1][0],
+        ipaddress.ip_address(source),
+        ipaddress.ip_address(destination),
+        source_port,
+        destination_port,
+    )

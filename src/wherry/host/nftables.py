@@ -78,7 +78,9 @@ class Nftables:
 
     def tables(self) -> list[tuple[str, str]]:
         """(family, name) of every table on the machine."""
-        return [(words[1], words[2]) for line in self.run("list tables").splitlines() if len(words := line.split()) == 3]
+        return [
+            (words[1], words[2]) for line in self.run("list tables").splitlines() if len(words := line.split()) == 3
+        ]
 
 
 def elements(verb: str, table: str, name: str, values: Iterable[str], family: str = "inet") -> str:

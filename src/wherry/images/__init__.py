@@ -1,0 +1,1 @@
+"""Images: references, blobs, layers and snapshots, archives, the registry client. Start at `store.ImageStore`."""

@@ -31,7 +31,7 @@ class RecipeWriter:
     """Writes the recipe of one layer to `path`, record by record."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "wb")
+        self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
         self._out = zstandard.ZstdCompressor(level=1).stream_writer(self._file)
         self._raw: list[bytes] = []
         self._pending = 0
@@ -63,7 +63,7 @@ class RecipeWriter:
 
     def close(self) -> None:
         self._flush()
-        self._out.close()
+        self._out.close()  # type: ignore[no-untyped-call]
         self._file.close()
         if self._overrides:
             self._overrides_path.write_text(json.dumps(self._overrides))

@@ -7,7 +7,6 @@ chroot(2), so no name in an archive or an image can reach outside, and no check 
 import ctypes
 import errno
 import os
-from types import TracebackType
 from typing import Self
 
 _SYS_OPENAT2 = 437
@@ -69,7 +68,7 @@ class RootDir:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

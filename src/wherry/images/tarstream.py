@@ -224,7 +224,12 @@ class TarReader:
     def _rest(self) -> bytes:
         parts = [bytes(self._buffer[self._position :])]
         self._buffer, self._position = memoryview(b""), 0
-        parts += [bytes(chunk) for chunk in self._chunks]
+        size = 0
+        for chunk in self._chunks:
+            parts.append(bytes(chunk))
+            size += len(chunk)
+            if size > _MAX_META:
+                raise BadArchive("archive/tar: too much data after the end of the archive")
         return b"".join(parts)
 
 
@@ -238,7 +243,9 @@ def _sparse_entries(data: bytes) -> list[tuple[int, int]]:
 
 
 def _parse_header(block: bytes) -> Entry:
-    name, mode, uid, gid, size, mtime, checksum, kind, link, magic, _, _, _, major, minor, prefix = _HEADER.unpack(block)
+    name, mode, uid, gid, size, mtime, checksum, kind, link, magic, _, _, _, major, minor, prefix = _HEADER.unpack(
+        block
+    )
     stated = _number(checksum)
     # The checksum counts its own field as spaces; historic archivers summed signed characters.
     if stated != sum(block) - sum(checksum) + 256 and stated != _signed_sum(block):
@@ -265,7 +272,7 @@ def _parse_header(block: bytes) -> Entry:
 
 
 def _signed_sum(block: bytes) -> int:
-    values = struct.unpack("148b8x356b", block)
+    values: tuple[int, ...] = struct.unpack("148b8x356b", block)
     return sum(values) + 256
 
 

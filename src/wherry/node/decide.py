@@ -188,6 +188,8 @@ class _Plan:
         self.wake_at: float | None = None
 
     def containers(self) -> None:
+        for name in self.observed.busy:
+            self._still_waiting(name)
         initialized = _any_main_created(self.pod, self.observed)
         for container in pods.init_containers(self.pod):
             if pods.is_sidecar(container):
@@ -202,6 +204,14 @@ class _Plan:
         for container in pods.main_containers(self.pod):
             self._main(container)
         self._debuggers()
+
+    def _still_waiting(self, name: str) -> None:
+        """A start under way does not hide why the container was waiting."""
+        error, view = self.observed.errors.get(name), self.observed.latest(name)
+        if error is not None:
+            self.waiting[name] = (error.reason, error.message)
+        elif view is not None and view.exited and view.backoff:
+            self.waiting[name] = ("CrashLoopBackOff", self._crash_loop(name, view.backoff))
 
     def _current(self, name: str) -> ContainerView | None:
         """The newest attempt if it belongs to the present sandbox."""

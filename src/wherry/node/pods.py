@@ -177,16 +177,7 @@ def parse_time(text: str | None) -> float | None:
     """Seconds since the epoch of an RFC 3339 time, or None. Docker's zero time (year 1) is None too."""
     if not text or text.startswith("0001-"):
         return None
-    head, dot, tail = text.rstrip("Z").partition(".")
-    offset = ""
-    for sign in ("+", "-"):
-        if sign in tail:
-            tail, _, rest = tail.partition(sign)
-            offset = sign + rest
-    if not dot and text[-1] != "Z" and len(head) > 19:
-        head, offset = head[:19], head[19:]
-    moment = datetime.fromisoformat(head + (offset or "+00:00"))
-    return moment.timestamp() + (float(f"0.{tail}") if tail else 0.0)
+    return datetime.fromisoformat(text).timestamp()
 
 
 def format_time(seconds: float) -> str:

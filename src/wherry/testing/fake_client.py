@@ -11,20 +11,24 @@ import copy
 import itertools
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from wherry.client.api import ObjectList, PatchType, WatchEvent
 from wherry.client.clock import Clock, SystemClock, format_time
-from wherry.client.labels import field_matches, parse_selector
 from wherry.schema import errors
+from wherry.schema.builtin import NAMESPACES
 from wherry.schema.resource import Object, Resource
+from wherry.schema.selectors import parse_fields, parse_labels
 
 SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
-Fault = Callable[[str, Resource, Object], None]
+_Entry: TypeAlias = tuple[int, Resource, str, Object, Object | None]
+"""Revision, resource, event type, the object, and what it was before."""
+
+Fault: TypeAlias = Callable[[str, Resource, Object], None]
 """`fault(verb, resource, object)` may raise to make a call fail."""
 
 
@@ -52,7 +56,7 @@ class FakeClient:
         self._clock = clock or SystemClock()
         self._random = random.Random(seed)
         self._objects: dict[Resource, dict[tuple[str, str], Object]] = {}
-        self._log: list[tuple[int, Resource, str, Object, Object | None]] = []
+        self._log: list[_Entry] = []
         self._compacted = 0
         self._revision = 1
         self._changed = asyncio.Condition()
@@ -111,8 +115,8 @@ class FakeClient:
                 if position < self._compacted:
                     raise errors.Gone(f"too old resource version: {position} ({self._compacted})")
                 # The log is short in tests: a scan from the end is enough.
-                fresh = list(itertools.takewhile(lambda entry: entry[0] > position, reversed(self._log)))
-                for revision, of, verb, new, old in reversed(fresh):
+                fresh = self._since(position)
+                for revision, of, verb, new, old in fresh:
                     position = revision
                     if of != resource:
                         continue
@@ -165,6 +169,12 @@ class FakeClient:
         if not metadata.get("name"):
             suffix = "".join(self._random.choice(SAFE_ALPHABET) for _ in range(5))
             metadata["name"] = metadata["generateName"][:58] + suffix
+        home = self._objects.get(NAMESPACES, {}).get(("", metadata.get("namespace") or ""))
+        if home is not None and home["metadata"].get("deletionTimestamp"):
+            raise errors.Forbidden(
+                f'{resource.qualified} "{metadata["name"]}" is forbidden: unable to create new content in namespace '
+                f"{home['metadata']['name']} because it is being terminated"
+            )
         if (metadata.get("namespace", ""), metadata["name"]) in self._objects.get(resource, {}):
             raise errors.already_exists(resource.group, resource.plural, metadata["name"])
         created = self._insert(resource, obj)
@@ -180,7 +190,7 @@ class FakeClient:
         new = copy.deepcopy(obj)
         if subresource == "status":
             new = copy.deepcopy(current) | {"status": new.get("status", {})}
-        elif subresource is not None:
+        elif subresource not in (None, "finalize"):
             raise errors.NotFound(f"the server could not find the requested resource: {subresource}")
         elif "status" in current:
             new["status"] = copy.deepcopy(current["status"])
@@ -236,7 +246,7 @@ class FakeClient:
             grace = default if grace_period_seconds is None else grace_period_seconds
         if not finalizers:
             del metadata["finalizers"]
-        if not finalizers and grace == 0 and not (resource.plural == "namespaces"):
+        if not finalizers and grace == 0 and resource.plural != "namespaces":
             return await self._remove(resource, current)
         if "deletionTimestamp" not in metadata or grace < metadata.get("deletionGracePeriodSeconds", 0):
             metadata["deletionTimestamp"] = format_time(self._clock.time() + grace)
@@ -247,6 +257,9 @@ class FakeClient:
         return await self._replace("delete", resource, current, new)
 
     # Inside.
+
+    def _since(self, revision: int) -> Sequence[_Entry]:
+        return list(itertools.takewhile(lambda entry: entry[0] > revision, reversed(self._log)))[::-1]
 
     def _find(self, resource: Resource, name: str, namespace: str | None) -> Object:
         key = (namespace or "" if resource.namespaced else "", name)
@@ -330,7 +343,7 @@ class FakeClient:
         current = self._find(resource, name, namespace)
         self._check(resource, current, binding.get("metadata", {}))
         if current["spec"].get("nodeName"):
-            why = f"pod {name} is already assigned to node \"{current['spec']['nodeName']}\""
+            why = f'pod {name} is already assigned to node "{current["spec"]["nodeName"]}"'
             raise errors.conflict(resource.group, "pods/binding", name, why)
         new = copy.deepcopy(current)
         new["spec"]["nodeName"] = binding["target"]["name"]
@@ -343,12 +356,12 @@ class FakeClient:
 
 
 def _selection(namespace: str | None, labels: str, fields: str) -> Callable[[Object], bool]:
-    by_labels = parse_selector(labels)
+    by_labels, by_fields = parse_labels(labels), parse_fields(fields)
 
     def selected(obj: Object) -> bool:
         metadata = obj["metadata"]
         if namespace and metadata.get("namespace") != namespace:
             return False
-        return by_labels(metadata.get("labels") or {}) and field_matches(fields, obj)
+        return by_labels.matches(metadata.get("labels")) and by_fields.matches(obj)
 
     return selected

@@ -1,0 +1,169 @@
+"""A private dockerd + containerd to compare with: started by hand, stopped by pid, nothing of the system's touched.
+
+Run it by itself (`python bench/peer.py`) to get a daemon and its DOCKER_HOST until Ctrl-C, or use `Peer` as a
+context manager. Everything lives below one directory; the bridge, the iptables chains that dockerd makes and the
+processes are removed at the end. Needs root, and Debian's docker.io and containerd packages.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+BRIDGE = "whpeer0"
+BRIDGE_ADDRESS = "172.31.250.1/24"
+
+
+class PeerError(RuntimeError):
+    """dockerd or containerd did not come up; the message holds the end of its log."""
+
+
+class Peer:
+    """A dockerd of its own. `host` is its DOCKER_HOST, `pids` are those of the daemons themselves."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._own_directory = directory is None
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="dockerd-"))
+        self.host = f"unix://{self.directory}/docker.sock"
+        self._daemons: list[subprocess.Popen[bytes]] = []
+
+    @staticmethod
+    def available() -> bool:
+        return os.geteuid() == 0 and all(shutil.which(name) for name in ("dockerd", "containerd", "ip", "iptables"))
+
+    @property
+    def pids(self) -> list[int]:
+        return [daemon.pid for daemon in self._daemons]
+
+    def __enter__(self) -> "Peer":
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        base = str(self.directory)
+        # cri needs a network set-up that is not ours to make.
+        (self.directory / "containerd.toml").write_text(
+            'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+        )
+        self._spawn(
+            "containerd",
+            ["containerd", "--config", f"{base}/containerd.toml", "--root", f"{base}/containerd-root"]
+            + ["--state", f"{base}/containerd-state", "--address", f"{base}/containerd.sock"],
+        )
+        self._wait_for(self.directory / "containerd.sock", 20)
+        # dockerd wants its own bridge to exist when it is not docker0.
+        _run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=False)
+        _run(["ip", "addr", "add", BRIDGE_ADDRESS, "dev", BRIDGE], check=False)
+        _run(["ip", "link", "set", BRIDGE, "up"])
+        # With forwarding already on, dockerd leaves the policy of the FORWARD chain alone (it would set it to DROP and
+        # cut every other bridge on the machine off). It stays on: others may have come to rely on it.
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        self._spawn(
+            "dockerd",
+            ["dockerd", "--data-root", f"{base}/data", "--exec-root", f"{base}/exec", "--pidfile", f"{base}/docker.pid"]
+            + ["--host", self.host, "--containerd", f"{base}/containerd.sock", "--bridge", BRIDGE]
+            + ["--config-file", f"{base}/daemon.json", "--storage-driver", "overlay2"],
+        )
+        self._wait_for(self.directory / "docker.sock", 40)
+
+    def _spawn(self, name: str, command: list[str]) -> None:
+        if name == "dockerd":
+            (self.directory / "daemon.json").write_text("{}")
+        with open(self.directory / f"{name}.log", "wb") as log:
+            self._daemons.append(
+                subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            )
+
+    def _wait_for(self, path: Path, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        daemon = self._daemons[-1]
+        while time.monotonic() < deadline:
+            if daemon.poll() is not None:
+                break
+            with socket.socket(socket.AF_UNIX) as probe:
+                try:
+                    probe.connect(str(path))
+                except OSError:
+                    time.sleep(0.05)
+                    continue
+            return
+        name = str(daemon.args[0]) if isinstance(daemon.args, list) else str(daemon.args)
+        log = (self.directory / f"{name}.log").read_text(errors="replace")
+        raise PeerError(f"{name} did not come up on {path}:\n{log[-3000:]}")
+
+    def stop(self) -> None:
+        """Stop both daemons and remove what they made. Idempotent."""
+        for daemon in reversed(self._daemons):
+            if daemon.poll() is None:
+                daemon.send_signal(signal.SIGTERM)
+                try:
+                    daemon.wait(30)
+                except subprocess.TimeoutExpired:
+                    daemon.kill()
+                    daemon.wait()
+        started = bool(self._daemons)
+        self._daemons.clear()
+        if started:
+            _run(["ip", "link", "del", BRIDGE], check=False)
+            _remove_chains()
+            for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+                target = line.split(" ")[4]
+                if target.startswith(f"{self.directory}/"):
+                    _run(["umount", "-l", target], check=False)
+        if self._own_directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _remove_chains() -> None:
+    """Delete the rules and chains that dockerd leaves in the iptables tables, and nothing else."""
+    for family in ("iptables", "ip6tables"):
+        for table in ("nat", "filter"):
+            listed = subprocess.run([family, "-t", table, "-S"], capture_output=True, text=True, check=False).stdout
+            lines = listed.splitlines()
+            for line in lines:
+                if line.startswith("-A ") and (BRIDGE in line or "DOCKER" in line or "172.31.250." in line):
+                    _run([family, "-t", table, "-D", *_words(line[3:])], check=False)
+            for line in lines:
+                if line.startswith("-N DOCKER"):
+                    _run([family, "-t", table, "-F", line[3:]], check=False)
+            for line in lines:
+                if line.startswith("-N DOCKER"):
+                    _run([family, "-t", table, "-X", line[3:]], check=False)
+
+
+def _words(rule: str) -> list[str]:
+    import shlex
+
+    return shlex.split(rule)
+
+
+def _run(command: list[str], *, check: bool = True) -> None:
+    subprocess.run(command, check=check, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def main() -> None:
+    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    with Peer(directory) as peer:
+        print(f"export DOCKER_HOST={peer.host}", flush=True)
+        with_signal = signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        print(f"stopped by {signal.Signals(with_signal).name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The request path: version, route, handler, error. `make_app` ties the routes to one engine."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from wherry.docker_api import routes as all_routes
+from wherry.docker_api.errors import PageNotFound, message_of, status_of
+from wherry.docker_api.hangups import HangupWatcher
+from wherry.docker_api.query import Query
+from wherry.docker_api.replies import HEADERS, error_reply
+from wherry.docker_api.routing import MAX_VERSION, MIN_VERSION, Call, Version
+from wherry.engine.errors import InvalidParameter, NotModified
+
+if TYPE_CHECKING:
+    from wherry.engine import Engine
+
+App: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""A handler for `aiohttp.web.Server`, the low-level server without an Application's cost per request."""
+
+_log = logging.getLogger(__name__)
+_VERSION = re.compile(r"/v([0-9]+)\.([0-9]+)(?=/)")
+
+
+def make_app(engine: "Engine", hangups: HangupWatcher) -> App:
+    """The Docker Engine API, versions 1.24 to 1.50, over `engine`. The caller closes `hangups`."""
+    routes = all_routes.build()
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        raw_path, _, raw_query = request.path_qs.partition("?")
+        path = unquote(raw_path)
+        try:
+            version, path = _split_version(path)
+            matched = routes.match(request.method, path)
+            if matched is None:
+                raise PageNotFound
+            handler, params = matched
+            response = await handler(Call(engine, request, version, params, Query(raw_query), hangups))
+        except PageNotFound:
+            response = error_reply("page not found", 404)
+        except NotModified:
+            response = web.Response(status=304)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:
+            # The boundary: every error becomes an answer, none is lost.
+            if request.writer.output_size:
+                # The header is out: all that is left to say is that the answer is cut short.
+                _log.error("%s %s: cut short", request.method, request.path_qs, exc_info=error)
+                raise ConnectionResetError("the answer failed half-way") from error
+            response = _error_response(request, error)
+        if not response.prepared:
+            for key, value in HEADERS.items():
+                response.headers.setdefault(key, value)
+        return response
+
+    return handle
+
+
+def _error_response(request: web.BaseRequest, error: Exception) -> web.StreamResponse:
+    status = status_of(error)
+    if status == 500 and not hasattr(error, "message"):
+        _log.error("%s %s", request.method, request.path_qs, exc_info=error)
+    return error_reply(message_of(error) or type(error).__name__, status)
+
+
+def _split_version(path: str) -> tuple[Version, str]:
+    match = _VERSION.match(path)
+    if match is None:
+        if not path.startswith("/"):
+            raise PageNotFound
+        return MAX_VERSION, path
+    version = (int(match[1]), int(match[2]))
+    shown = f"{match[1]}.{match[2]}"
+    if version < MIN_VERSION:
+        raise InvalidParameter(
+            f"client version {shown} is too old. Minimum supported API version is "
+            f"{MIN_VERSION[0]}.{MIN_VERSION[1]}, please upgrade your client to a newer version"
+        )
+    if version > MAX_VERSION:
+        raise InvalidParameter(
+            f"client version {shown} is too new. Maximum supported API version is {MAX_VERSION[0]}.{MAX_VERSION[1]}"
+        )
+    return version, path[match.end() :]

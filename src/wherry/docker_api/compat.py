@@ -1,0 +1,230 @@
+"""What older API versions expect: one function per kind of body, from or to the shape of version 1.50.
+
+Each difference carries the version that introduced it; specified in the Docker Engine API's version history.
+Functions that shape answers return a new object where they change anything: the engine's own stays as it is.
+"""
+
+import re
+from typing import Any
+
+from wherry.docker_api.routing import Version
+from wherry.engine.errors import InvalidParameter, NotFound
+
+_PLATFORM = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,2}")
+_BUILTIN_MODES = ("default", "bridge", "host", "none")
+
+
+def container_summary(summary: dict[str, Any], version: Version) -> dict[str, Any]:
+    """One entry of `GET /containers/json`."""
+    if version < (1, 46) and "Annotations" in (summary.get("HostConfig") or {}):
+        host_config = {key: value for key, value in summary["HostConfig"].items() if key != "Annotations"}
+        summary = {**summary, "HostConfig": host_config}
+    if version < (1, 48) and "ImageManifestDescriptor" in summary:
+        summary = {key: value for key, value in summary.items() if key != "ImageManifestDescriptor"}
+    return summary
+
+
+def container(inspected: dict[str, Any], version: Version) -> dict[str, Any]:
+    """`GET /containers/{id}/json`."""
+    if version < (1, 48) and "ImageManifestDescriptor" in inspected:
+        inspected = {key: value for key, value in inspected.items() if key != "ImageManifestDescriptor"}
+    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    if version < (1, 45) and networks:
+        # 1.45 moved the short id and the host name from Aliases to DNSNames.
+        extra = [inspected["Id"][:12], inspected["Config"].get("Hostname") or ""]
+        shown = {
+            name: endpoint
+            if name in _BUILTIN_MODES
+            else {**endpoint, "Aliases": list(dict.fromkeys([*(endpoint.get("Aliases") or []), *filter(None, extra)]))}
+            for name, endpoint in networks.items()
+        }
+        inspected = {**inspected, "NetworkSettings": {**inspected["NetworkSettings"], "Networks": shown}}
+    return inspected
+
+
+def create_body(body: dict[str, Any], version: Version) -> list[str]:
+    """Bring the body of `POST /containers/create` to version 1.50, in place. Returns warnings for the answer.
+
+    Raises InvalidParameter for combinations that the client's version forbids.
+    """
+    host: dict[str, Any] = body.get("HostConfig") or {}
+    body["HostConfig"] = host
+    networking: dict[str, Any] = body.get("NetworkingConfig") or {}
+    body["NetworkingConfig"] = networking
+    endpoints: dict[str, Any] = {name: value or {} for name, value in (networking.get("EndpointsConfig") or {}).items()}
+    networking["EndpointsConfig"] = endpoints
+    _refuse_namespace_paths(host)
+    if host.get("NetworkMode") in (None, "", "default"):
+        host["NetworkMode"] = "bridge"
+        if "default" in endpoints:
+            endpoints["bridge"] = endpoints.pop("default")
+    mounts: list[dict[str, Any]] = host.get("Mounts") or []
+    if version < (1, 40):
+        for mount in mounts:
+            (mount.get("BindOptions") or {}).pop("NonRecursive", None)
+        host["IpcMode"] = host.get("IpcMode") or "shareable"
+    if version < (1, 41):
+        host["CgroupnsMode"] = host.get("CgroupnsMode") or "host"
+    if version < (1, 42):
+        host.pop("ConsoleSize", None)
+    _check_mount_options(mounts, version)
+    if version < (1, 43):
+        host.pop("Annotations", None)
+    if version < (1, 44):
+        (body.get("Healthcheck") or {}).pop("StartInterval", None)
+        if len(endpoints) > 1:
+            raise InvalidParameter(
+                f"Container cannot be created with multiple network endpoints: {', '.join(endpoints)}"
+            )
+    if version < (1, 48):
+        for endpoint in endpoints.values():
+            endpoint.pop("GwPriority", None)
+    if host.get("PidsLimit") is not None and host["PidsLimit"] <= 0:
+        host["PidsLimit"] = None
+    for port, bindings in (host.get("PortBindings") or {}).items():
+        if not bindings:
+            host["PortBindings"][port] = [{"HostIp": "", "HostPort": ""}]
+    return _container_mac(body, host, endpoints, version)
+
+
+def _refuse_namespace_paths(host: dict[str, Any]) -> None:
+    # The engine joins namespaces by path for callers in its own process; over HTTP that would escape isolation.
+    for field in ("NetworkMode", "IpcMode", "PidMode", "UTSMode", "UsernsMode", "CgroupnsMode"):
+        value = host.get(field) or ""
+        if value.startswith("ns:"):
+            raise InvalidParameter(f"invalid {field}: {value}")
+
+
+def _check_mount_options(mounts: list[dict[str, Any]], version: Version) -> None:
+    for mount in mounts:
+        kind = mount.get("Type") or ""
+        for field, wanted in (("VolumeOptions", "volume"), ("BindOptions", "bind"), ("TmpfsOptions", "tmpfs")):
+            if mount.get(field) is None or kind == wanted:
+                continue
+            if version >= (1, 42):
+                raise InvalidParameter(f'{field} must not be specified on mount type "{kind}"')
+            if field != "BindOptions":
+                del mount[field]
+        bind = mount.get("BindOptions") or {}
+        if version < (1, 42):
+            bind.pop("CreateMountpoint", None)
+        if version < (1, 44) and kind == "bind":
+            if bind.get("ReadOnlyForceRecursive"):
+                raise InvalidParameter("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")
+            if mount.get("ReadOnly"):
+                mount["BindOptions"] = {**bind, "ReadOnlyNonRecursive": True}
+        if version < (1, 45) and (mount.get("VolumeOptions") or {}).get("Subpath"):
+            raise InvalidParameter("VolumeOptions.Subpath needs API v1.45 or newer")
+        if version < (1, 48) and kind == "image":
+            raise InvalidParameter('Mount type "Image" needs API v1.48 or newer')
+
+
+def _container_mac(
+    body: dict[str, Any], host: dict[str, Any], endpoints: dict[str, Any], version: Version
+) -> list[str]:
+    """Config.MacAddress (before 1.44) becomes the MacAddress of the main network's endpoint."""
+    mac = body.pop("MacAddress", None)
+    mode = host["NetworkMode"]
+    shared = mode in ("host", "none") or mode.startswith("container:")
+    if version < (1, 44):
+        if not mac:
+            for endpoint in endpoints.values():
+                endpoint.pop("MacAddress", None)
+            return []
+        if shared:
+            raise InvalidParameter("conflicting options: mac-address and the network mode")
+        target = next(iter(endpoints.values()), None)
+        if target is None:
+            target = endpoints.setdefault(mode, {})
+        target["MacAddress"] = mac
+        return []
+    if not mac:
+        return []
+    if not shared:
+        if endpoints and mode not in endpoints:
+            raise InvalidParameter(
+                "unable to migrate container-wide MAC address to a specific network: HostConfig.NetworkMode must match "
+                "the identity of a network in NetworkSettings.Networks"
+            )
+        endpoint = endpoints.setdefault(mode, {})
+        if endpoint.get("MacAddress") not in (None, "", mac):
+            raise InvalidParameter(
+                "the container-wide MAC address must match the endpoint-specific MAC address for the main network, "
+                "or be left empty"
+            )
+        endpoint["MacAddress"] = mac
+    return ["The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."]
+
+
+def check_platform(platform: str) -> None:
+    """Raises InvalidParameter for what is no platform, NotFound for one that this machine cannot run."""
+    from platform import machine
+
+    if not _PLATFORM.fullmatch(platform):
+        raise InvalidParameter(f'"{platform}": unknown operating system or architecture: invalid argument')
+    parts = platform.lower().split("/")
+    own = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}.get(machine(), machine())
+    synonyms = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+    systems = {"linux"}
+    given_os = parts[0] if parts[0] in ("linux", "windows", "darwin", "freebsd") else "linux"
+    given_arch = parts[1] if len(parts) > 1 else (own if parts[0] in systems else parts[0])
+    if given_os != "linux":
+        raise InvalidParameter(f"operating system is not supported: {given_os}")
+    if synonyms.get(given_arch, given_arch) != own:
+        raise NotFound(f"no image for the platform {platform}: this machine is linux/{own}")
+
+
+def image_summary(summary: dict[str, Any], version: Version) -> dict[str, Any]:
+    """One entry of `GET /images/json`."""
+    shown = dict(summary)
+    shown["RepoTags"] = shown.get("RepoTags") or []
+    shown["RepoDigests"] = shown.get("RepoDigests") or []
+    if version < (1, 43) and not shown["RepoTags"] and not shown["RepoDigests"]:
+        shown["RepoTags"], shown["RepoDigests"] = ["<none>:<none>"], ["<none>@<none>"]
+    if version < (1, 44):
+        shown["VirtualSize"] = shown.get("Size", 0)
+    if version < (1, 48):
+        shown.pop("Descriptor", None)
+    if version < (1, 47):
+        shown.pop("Manifests", None)
+    if version < (1, 51):
+        shown["Containers"] = -1
+    return shown
+
+
+def image(inspected: dict[str, Any], version: Version) -> dict[str, Any]:
+    """`GET /images/{name}/json`."""
+    shown = dict(inspected)
+    shown["RepoTags"] = shown.get("RepoTags") or []
+    shown["RepoDigests"] = shown.get("RepoDigests") or []
+    if version < (1, 44):
+        shown["VirtualSize"] = shown.get("Size", 0)
+        shown["Created"] = shown.get("Created") or "0001-01-01T00:00:00Z"
+    if version < (1, 45):
+        shown.setdefault("Container", "")
+        shown.setdefault("ContainerConfig", {})
+    if version < (1, 48):
+        shown.pop("Descriptor", None)
+        shown.pop("Manifests", None)
+    return shown
+
+
+def info(shown: dict[str, Any], version: Version) -> dict[str, Any]:
+    """`GET /info`."""
+    shown = dict(shown)
+    if version < (1, 44) and shown.get("Runtimes"):
+        shown["Runtimes"] = {
+            name: {key: value for key, value in runtime.items() if key != "status"}
+            for name, runtime in shown["Runtimes"].items()
+        }
+    if version < (1, 46):
+        shown.pop("Containerd", None)
+    if version < (1, 49):
+        shown.pop("FirewallBackend", None)
+        for field in ("ContainerdCommit", "RuncCommit", "InitCommit"):
+            if shown.get(field):
+                shown[field] = {**shown[field], "Expected": shown[field].get("ID", "")}
+    if version < (1, 50):
+        shown.pop("DiscoveredDevices", None)
+        shown |= {"BridgeNfIptables": False, "BridgeNfIp6tables": False}
+    return shown

@@ -1,0 +1,5 @@
+"""`/build`: images out of Dockerfiles."""
+
+from wherry.docker_api.routing import Routes
+
+routes = Routes()

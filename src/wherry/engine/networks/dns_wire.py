@@ -1,0 +1,173 @@
+"""DNS messages on the wire: read a query, write an answer. RFC 1035, RFC 2782 (SRV), RFC 6891 (EDNS).
+
+Only what a resolver for names of containers, pods and Services needs; what it forwards it forwards as bytes. A name
+is lower case without the final dot, in text; the question is sent back in the case it came in.
+"""
+
+import ipaddress
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+A, NS, CNAME, SOA, PTR, TXT, AAAA, SRV, OPT, ANY = 1, 2, 5, 6, 12, 16, 28, 33, 41, 255
+IN = 1
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 2, 3, 4, 5
+
+_head = struct.Struct("!HHHHHH")
+_record = struct.Struct("!HHIH")
+UDP_MAX = 512
+EDNS_MAX = 1232
+
+
+class BadQuery(ValueError):
+    """Not a query that can be read; `id` is set when an answer (FORMERR) makes sense."""
+
+
+@dataclass(frozen=True)
+class Query:
+    id: int
+    flags: int
+    name: str
+    type: int
+    question: bytes
+    """As received: name, type, class."""
+    edns: bool
+    limit: int
+    """The largest UDP answer that the client takes, in bytes."""
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """`data` is the record's RDATA on the wire: see `address`, `pointer`, `service`."""
+
+    name: str
+    type: int
+    ttl: int
+    data: bytes
+
+
+def encode_name(name: str) -> bytes:
+    """Uncompressed. Raises ValueError for labels over 63 or names over 255 bytes."""
+    encoded = bytearray()
+    for label in name.rstrip(".").split("."):
+        part = label.encode("utf-8")
+        if not part and name.rstrip("."):
+            raise ValueError(f"empty label in {name!r}")
+        if len(part) > 63:
+            raise ValueError(f"label too long in {name!r}")
+        if part:
+            encoded += bytes([len(part)]) + part
+    encoded.append(0)
+    if len(encoded) > 255:
+        raise ValueError(f"name too long: {name!r}")
+    return bytes(encoded)
+
+
+def address(name: str, ip: str, ttl: int) -> Record:
+    """An A or an AAAA record."""
+    packed = ipaddress.ip_address(ip).packed
+    return Record(name, A if len(packed) == 4 else AAAA, ttl, packed)
+
+
+def pointer(name: str, target: str, ttl: int, type: int = PTR) -> Record:
+    """A PTR record, or CNAME with `type`."""
+    return Record(name, type, ttl, encode_name(target))
+
+
+def service(name: str, target: str, port: int, ttl: int, *, priority: int = 0, weight: int = 100) -> Record:
+    return Record(name, SRV, ttl, struct.pack("!HHH", priority, weight, port) + encode_name(target))
+
+
+def text(name: str, value: str, ttl: int) -> Record:
+    encoded = value.encode()[:255]
+    return Record(name, TXT, ttl, bytes([len(encoded)]) + encoded)
+
+
+def start_of_authority(zone: str, ttl: int, *, serial: int = 1) -> Record:
+    """What a negative answer carries, so that it may be cached for `ttl` seconds (RFC 2308)."""
+    names = encode_name(f"ns.dns.{zone}") + encode_name(f"hostmaster.{zone}")
+    return Record(zone, SOA, ttl, names + struct.pack("!IIIII", serial, 7200, 1800, 86400, ttl))
+
+
+def parse_query(data: bytes) -> Query:
+    """Raises BadQuery."""
+    if len(data) < 17:
+        raise BadQuery("too short")
+    ident, flags, questions, answers, authorities, additional = _head.unpack_from(data)
+    if flags & 0x8000 or questions != 1:
+        raise BadQuery("not a query with one question")
+    labels = []
+    offset = 12
+    try:
+        while length := data[offset]:
+            if length > 63:
+                raise BadQuery("compressed name in a question")
+            labels.append(data[offset + 1 : offset + 1 + length])
+            offset += 1 + length
+        kind, _ = struct.unpack_from("!HH", data, offset + 1)
+    except (IndexError, struct.error):
+        raise BadQuery("cut short") from None
+    if offset - 12 > 254:
+        raise BadQuery("name too long")
+    end = offset + 5
+    edns, limit = False, UDP_MAX
+    if additional and not answers and not authorities and len(data) >= end + 11 and data[end] == 0:
+        record_type, size = struct.unpack_from("!HH", data, end + 1)
+        if record_type == OPT:
+            edns, limit = True, max(UDP_MAX, min(size, EDNS_MAX))
+    name = b".".join(labels).decode("utf-8", "replace").lower()
+    return Query(ident, flags, name, kind, data[12:end], edns, limit, data)
+
+
+def response(
+    query: Query,
+    answers: Sequence[Record] = (),
+    *,
+    code: int = NOERROR,
+    authority: Sequence[Record] = (),
+    additional: Sequence[Record] = (),
+    authoritative: bool = False,
+    limit: int | None = None,
+) -> bytes:
+    """The answer's bytes. Over `limit` bytes (default: no limit) the records are left out and TC is set."""
+    flags = 0x8000 | (query.flags & 0x7900) | 0x0080 | code | (0x0400 if authoritative else 0)
+    body = bytearray(query.question)
+    for record in (*answers, *authority, *additional):
+        # Most records answer the question's own name: point at it (offset 12) instead of repeating it.
+        body += b"\xc0\x0c" if record.name == query.name else encode_name(record.name)
+        body += _record.pack(record.type, IN, record.ttl, len(record.data)) + record.data
+    extra = len(additional)
+    if query.edns:
+        body += b"\0" + struct.pack("!HHIH", OPT, EDNS_MAX, 0, 0)
+        extra += 1
+    if limit is not None and 12 + len(body) > limit:
+        return (
+            response(query, code=code, authoritative=authoritative)[:2]
+            + struct.pack("!H", flags | 0x0200)
+            + (response(query, code=code, authoritative=authoritative)[4:])
+        )
+    return _head.pack(query.id, flags, 1, len(answers), len(authority), extra) + bytes(body)
+
+
+def format_error(data: bytes) -> bytes | None:
+    """FORMERR for bytes that parse_query refused, or None when nothing should be sent."""
+    if len(data) < 12 or data[2] & 0x80:
+        return None
+    return data[:2] + struct.pack("!HHHHH", 0x8000 | FORMERR, 0, 0, 0, 0)
+
+
+def reverse_address(name: str) -> str | None:
+    """The address that a PTR question's name stands for (`2.0.17.172.in-addr.arpa`), or None."""
+    labels = name.split(".")
+    if name.endswith(".in-addr.arpa") and len(labels) == 6:
+        text = ".".join(reversed(labels[:4]))
+    elif name.endswith(".ip6.arpa") and len(labels) == 34:
+        digits = "".join(reversed(labels[:32]))
+        text = ":".join(digits[i : i + 4] for i in range(0, 32, 4))
+    else:
+        return None
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None

@@ -1,0 +1,107 @@
+"""Pods: graceful deletion, quality of service, and subresources that change one part of the spec."""
+
+from typing import TYPE_CHECKING
+
+from wherry.kube_api.call import Call
+from wherry.kube_api.strategy import Strategy, keep
+from wherry.schema.resource import Object
+
+if TYPE_CHECKING:
+    from wherry.kube_api.api import Api
+
+
+class PodStrategy(Strategy):
+    """See the module."""
+
+    def initial_status(self, obj: Object) -> None:
+        obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj.get("spec") or {})}
+
+    def prepare_create(self, api: "Api", call: Call, obj: Object) -> None:
+        super().prepare_create(api, call, obj)
+        spec = obj.get("spec") or {}
+        if spec.get("schedulingGates"):
+            obj["status"]["conditions"] = [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "reason": "SchedulingGated",
+                    "message": "Scheduling is blocked due to non-empty scheduling gates",
+                    "lastProbeTime": None,
+                    "lastTransitionTime": None,
+                }
+            ]
+
+    def prepare_status(self, api: "Api", call: Call, obj: Object, old: Object) -> None:
+        super().prepare_status(api, call, obj, old)
+        status = obj.get("status")
+        before = (old.get("status") or {}).get("qosClass")
+        if isinstance(status, dict) and before and not status.get("qosClass"):
+            status["qosClass"] = before
+
+    def prepare_ephemeralcontainers(self, api: "Api", call: Call, obj: Object, old: Object) -> None:
+        """Only spec.ephemeralContainers changes."""
+        wanted = (obj.get("spec") or {}).get("ephemeralContainers")
+        for field in set(obj) | set(old):
+            if field != "metadata":
+                keep(obj, old, field)
+        obj["metadata"] = dict(old["metadata"])
+        obj["spec"] = dict(old["spec"])
+        if wanted:
+            obj["spec"]["ephemeralContainers"] = wanted
+        else:
+            obj["spec"].pop("ephemeralContainers", None)
+
+    def prepare_resize(self, api: "Api", call: Call, obj: Object, old: Object) -> None:
+        """Only the containers' resources change."""
+        spec = dict(old["spec"])
+        for field in ("containers", "initContainers"):
+            wanted = {one.get("name"): one for one in (obj.get("spec") or {}).get(field) or ()}
+            if field in spec:
+                spec[field] = [
+                    {**one, **{part: wanted[one["name"]][part] for part in ("resources", "resizePolicy")
+                               if part in wanted[one["name"]]}} if one["name"] in wanted else one
+                    for one in spec[field]
+                ]  # fmt: skip
+        obj["spec"] = spec
+        keep(obj, old, "status")
+
+    def begin_delete(self, api: "Api", obj: Object, grace_period_seconds: int | None) -> int:
+        spec, status = obj.get("spec") or {}, obj.get("status") or {}
+        grace = grace_period_seconds
+        if grace is None:
+            grace = spec.get("terminationGracePeriodSeconds", 30)
+        if grace < 0:
+            grace = 1
+        if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+            return 0
+        return int(grace)
+
+
+def qos_class(spec: Object) -> str:
+    """Guaranteed, Burstable or BestEffort, from the requests and limits of all containers.
+
+    https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/
+    """
+    from wherry.schema.quantity import parse
+
+    guaranteed = True
+    any_resource = False
+    pod_level = spec.get("resources") or {}
+    containers = (
+        [{"resources": pod_level}]
+        if pod_level
+        else [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    )
+    for container in containers:
+        resources = container.get("resources") or {}
+        requests = {name: value for name, value in (resources.get("requests") or {}).items() if name in ("cpu", "memory")}
+        limits = {name: value for name, value in (resources.get("limits") or {}).items() if name in ("cpu", "memory")}
+        if any(parse(value) for value in (*requests.values(), *limits.values())):
+            any_resource = True
+        if set(limits) != {"cpu", "memory"} or any(
+            parse(requests.get(name, limits[name])) != parse(limits[name]) for name in limits
+        ):
+            guaranteed = False
+    if not any_resource:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed else "Burstable"

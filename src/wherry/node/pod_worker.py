@@ -1,0 +1,827 @@
+"""One pod's worker: watches what is, asks `decide` what to do, and does it.
+
+The worker wakes when the pod changes in the API, a container starts or ends (told by the engine, never polled), a
+probe's verdict changes, one of its own tasks ends, or at the time `decide` named. Slow work (pulls, starts, kills)
+runs in one task per container, so that nothing waits for it but that container.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from wherry.client.api import Client
+from wherry.client.clock import Clock
+from wherry.host.instance import Instance
+from wherry.node import container_spec, env, pods
+from wherry.node.container_logs import LogLinks
+from wherry.node.container_spec import Mount, Placement
+from wherry.node.decide import Action, Decision, Finish, Kill, Prepare, Remove, Start, TearDown, decide
+from wherry.node.env import ConfigError, Surroundings
+from wherry.node.hooks import HookFailed, run_hook
+from wherry.node.images import ImageError, Images, Record
+from wherry.node.objects import ObjectCache
+from wherry.node.probes import ContainerProbes, Report
+from wherry.node.publisher import StatusPublisher
+from wherry.node.runtime import NoSuchContainer, Runtime, RuntimeFailure
+from wherry.node.sandbox import Sandbox, Sandboxes
+from wherry.node.state import ContainerView, Observed, StartError
+from wherry.node.status import pod_status
+from wherry.node.volumes.hostpath import VolumeError
+from wherry.node.volumes.manager import MountFailed, Volume, VolumeManager
+from wherry.schema.builtin import CONFIG_MAPS, PODS, SECRETS
+from wherry.schema.errors import ApiError, Conflict, NotFound
+from wherry.schema.resource import Object
+
+log = logging.getLogger(__name__)
+
+RETRY_START = 10.0
+MIN_GRACE = 2.0
+"""Seconds a container gets between its stop signal and SIGKILL at the least."""
+PREPARE_FIRST, PREPARE_MAX = 0.5, 120.0
+MESSAGE_LIMIT = 4096
+LOG_MESSAGE_LINES, LOG_MESSAGE_BYTES = 80, 2048
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What pods may ask of their node."""
+
+    name: str
+    ips: tuple[str, ...] = ()
+    memory: int = 1
+    allocatable: dict[str, str] = field(default_factory=dict)
+    pids_limit: int = 0
+
+
+@dataclass
+class NodeServices:
+    """Everything workers share. `services()` lists the Services known to the node."""
+
+    instance: Instance
+    client: Client
+    runtime: Runtime
+    images: Images
+    objects: ObjectCache
+    volumes: VolumeManager
+    sandboxes: Sandboxes
+    logs: LogLinks
+    record: Record
+    clock: Clock
+    facts: NodeFacts
+    services: Callable[[], Sequence[Object]]
+    written: Callable[[Object], None]
+
+
+class PodWorker:
+    """Runs until the pod is gone; `adopted` are containers that exist from before."""
+
+    def __init__(self, pod: Object, node: NodeServices, adopted: Sequence[ContainerView] = ()) -> None:
+        self.pod = pod
+        self.uid = pods.uid(pod)
+        self._node = node
+        self._wake = asyncio.Event()
+        self._containers: dict[str, list[ContainerView]] = {}
+        for view in sorted(adopted, key=lambda v: v.attempt, reverse=True):
+            self._containers.setdefault(view.name, []).append(view)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._prepare_task: asyncio.Task[None] | None = None
+        self._refresh_task: asyncio.Task[None] | None = None
+        self._end_task: asyncio.Task[None] | None = None
+        self._probes: dict[str, asyncio.Task[None]] = {}
+        self._exits: dict[str, asyncio.Event] = {}
+        self._started: set[str] = set()
+        self._ready: set[str] = set()
+        self._failed: dict[str, str] = {}
+        self._errors: dict[str, StartError] = {}
+        self._sandbox: Sandbox | None = node.sandboxes.load(self.uid)
+        self._volumes: dict[str, Volume] | None = None
+        self._prepare_delay = PREPARE_FIRST
+        self._prepare_at = 0.0
+        self._stop_reason = ""
+        self._stop_message = ""
+        self._torn_down = False
+        self._kill_before: float | None = None
+        self._kill_changed = asyncio.Event()
+        self._finished = False
+        self._interruptible: set[str] = set()
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._publisher = StatusPublisher(node.client, pod, node.clock, self._on_written)
+        self._seed()
+
+    # What others tell the worker.
+
+    def update(self, pod: Object) -> None:
+        """The pod as the API has it now."""
+        shortened = pods.is_deleted(pod) and pods.grace_period(pod) != pods.grace_period(self.pod)
+        first = pods.is_deleted(pod) and not pods.is_deleted(self.pod)
+        self.pod = pod
+        self._publisher.observe(pod)
+        if first:
+            self._interrupt()
+        if first or shortened:
+            self._kill_before = self._node.clock.time() + max(MIN_GRACE, pods.grace_period(pod))
+            self._kill_changed.set()
+        self._wake.set()
+
+    def forget_api(self) -> None:
+        """The API has no such pod any more (deleted with force, or while this node was away): end it at once."""
+        meta = {
+            **self.pod["metadata"],
+            "deletionTimestamp": self.pod["metadata"].get("deletionTimestamp")
+            or pods.format_time(self._node.clock.time()),
+            "deletionGracePeriodSeconds": 0,
+        }
+        self._publisher.gone = True
+        self.update({**self.pod, "metadata": meta})
+
+    def stop(self, reason: str, message: str) -> None:
+        """End the pod from this side (evicted, rejected): it will be Failed with this reason."""
+        if not self._stop_reason:
+            self._stop_reason, self._stop_message = reason, message
+            self._interrupt()
+            self._wake.set()
+
+    def _interrupt(self) -> None:
+        """A pod that ends does not wait for a pull or a postStart hook."""
+        for name in self._interruptible:
+            task = self._tasks.get(name)
+            if task is not None:
+                task.cancel()
+
+    def objects_changed(self) -> None:
+        """A ConfigMap, Secret or claim that the pod names has changed."""
+        self._prepare_at = 0.0
+        for name, error in list(self._errors.items()):
+            if error.reason == "CreateContainerConfigError":
+                self._errors[name] = replace(error, retry_at=0.0)
+        self._refresh()
+        self._wake.set()
+
+    def container_event(self, id: str, action: str) -> None:
+        """The engine saw a container start, die or go."""
+        if action == "destroy":
+            self._removed(id)
+        elif action == "die":
+            self._spawn_reload(id)
+        self._wake.set()
+
+    @property
+    def finished(self) -> bool:
+        return self._finished
+
+    def owns(self, id: str) -> bool:
+        return any(view.id == id for views in self._containers.values() for view in views)
+
+    def container(self, name: str, *, previous: bool = False) -> ContainerView | None:
+        """The newest attempt of a container, or the one before it."""
+        views = self._containers.get(name) or []
+        index = 1 if previous else 0
+        return views[index] if len(views) > index else None
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        return self._sandbox
+
+    # The loop.
+
+    async def run(self) -> None:
+        """Until the pod is finished, or cancelled (its containers then go on without us)."""
+        if self._sandbox is not None and not pods.is_deleted(self.pod) and not pods.is_terminal(self.pod):
+            self._adopt_probes()
+        self._node.logs.save_pod(self.pod, self._node.volumes.pod_dir(self.uid))
+        try:
+            while not self._finished:
+                self._wake.clear()
+                now = self._node.clock.time()
+                self._check_deadline(now)
+                observed = self._observe()
+                decision = decide(self.pod, observed, now)
+                for action in decision.actions:
+                    self._perform(action, now)
+                if not self._finished:
+                    status = pod_status(self.pod, self._observe(), decision, now, self._node.facts.ips)
+                    self._publisher.set(status)
+                    await self._sleep(decision, now)
+        finally:
+            await self._cancel_all()
+
+    async def _sleep(self, decision: Decision, now: float) -> None:
+        times = [decision.wake_at, self._deadline(), self._node.volumes.renew_at(self.uid)]
+        if self._prepare_at > now and self._volumes is None:
+            times.append(self._prepare_at)
+        until = min((time for time in times if time is not None), default=None)
+        if until is None:
+            await self._wake.wait()
+            return
+        timer = asyncio.ensure_future(self._node.clock.sleep(max(0.0, until - now) + 0.001))
+        waker = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait([timer, waker], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            waker.cancel()
+        renew = self._node.volumes.renew_at(self.uid)
+        if renew is not None and renew <= self._node.clock.time():
+            self._refresh()
+
+    def _observe(self) -> Observed:
+        containers = {name: tuple(views) for name, views in self._containers.items() if views}
+        sandbox = self._sandbox
+        return Observed(
+            sandbox=sandbox.id if sandbox else "",
+            prepared=sandbox is not None and self._volumes is not None,
+            ips=sandbox.ips if sandbox else (),
+            containers=containers,
+            busy=frozenset(self._tasks),
+            started=frozenset(self._started),
+            ready=frozenset(self._ready),
+            failed=dict(self._failed),
+            errors=dict(self._errors),
+            stop_reason=self._stop_reason,
+            stop_message=self._stop_message,
+            torn_down=self._torn_down,
+        )
+
+    def _perform(self, action: Action, now: float) -> None:
+        match action:
+            case Prepare():
+                if self._prepare_task is None and now >= self._prepare_at:
+                    self._prepare_task = asyncio.create_task(self._prepare(), name=f"prepare {pods.full_name(self.pod)}")
+            case Start():
+                self._launch(action.name, self._start(action))
+            case Kill():
+                self._launch(action.name, self._kill(action))
+            case Remove():
+                self._launch(action.name, self._remove(action.id, action.name))
+            case TearDown() | Finish():
+                if self._end_task is None:
+                    self._end_task = asyncio.create_task(self._end(isinstance(action, Finish)))
+
+    def _launch(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        if name in self._tasks:
+            work.close()
+            return
+
+        async def body() -> None:
+            try:
+                await work
+            except (RuntimeFailure, OSError) as error:
+                log.warning("pod %s, container %s: %s", pods.full_name(self.pod), name, error)
+                self._hold(name, str(error))
+            except Exception as error:  # noqa: BLE001 - one broken container must not take the pod's worker down
+                log.exception("pod %s, container %s", pods.full_name(self.pod), name)
+                self._hold(name, str(error))
+            finally:
+                self._interruptible.discard(name)
+                self._tasks.pop(name, None)
+                self._wake.set()
+
+        self._tasks[name] = asyncio.create_task(body(), name=f"{pods.full_name(self.pod)}/{name}")
+
+    def _hold(self, name: str, message: str) -> None:
+        """Do not try again at once what has just failed for a reason nobody foresaw."""
+        self._errors[name] = StartError("CreateContainerError", message, self._node.clock.time() + RETRY_START)
+
+    # Sandbox and volumes.
+
+    async def _prepare(self) -> None:
+        try:
+            if self._sandbox is None:
+                fresh = any(self._containers.values())
+                if fresh:
+                    message = "Pod sandbox changed, it will be killed and re-created."
+                    self._node.record(self.pod, "Normal", "SandboxChanged", message)
+                sandbox, volumes = await asyncio.gather(
+                    self._make_sandbox(), self._mount_volumes(), return_exceptions=False
+                )
+                self._sandbox = sandbox or self._sandbox
+                self._volumes = volumes
+            else:
+                self._volumes = await self._mount_volumes()
+        finally:
+            self._prepare_task = None
+            if self._sandbox is None or self._volumes is None:
+                self._prepare_at = self._node.clock.time() + self._prepare_delay
+                self._prepare_delay = min(PREPARE_MAX, self._prepare_delay * 2)
+            else:
+                self._prepare_delay = PREPARE_FIRST
+            self._wake.set()
+
+    async def _make_sandbox(self) -> Sandbox | None:
+        pod_dir = self._node.volumes.pod_dir(self.uid)
+        try:
+            self._sandbox = await self._node.sandboxes.create(self.pod, pod_dir, self._node.facts.ips)
+        except (OSError, RuntimeError, ValueError) as error:
+            message = f"Failed to create pod sandbox: {error}"
+            self._node.record(self.pod, "Warning", "FailedCreatePodSandBox", message)
+            return None
+        return self._sandbox
+
+    async def _mount_volumes(self) -> dict[str, Volume] | None:
+        try:
+            return await self._node.volumes.prepare(self.pod, self._surroundings())
+        except MountFailed as error:
+            for name, message in error.failures.items():
+                text = f'MountVolume.SetUp failed for volume "{name}" : {message}'
+                self._node.record(self.pod, "Warning", "FailedMount", text)
+            return None
+
+    def _refresh(self) -> None:
+        """Write changed ConfigMaps, Secrets, tokens and downward API files into the volumes that show them."""
+        if self._volumes is None or self._torn_down or (self._refresh_task and not self._refresh_task.done()):
+            return
+
+        async def body() -> None:
+            try:
+                await self._node.volumes.prepare(self.pod, self._surroundings())
+            except MountFailed as error:
+                log.info("pod %s: volumes not refreshed: %s", pods.full_name(self.pod), error)
+
+        self._refresh_task = asyncio.create_task(body())
+
+    def _surroundings(self) -> Surroundings:
+        facts = self._node.facts
+        return Surroundings(
+            services=self._node.services(),
+            pod_ips=self._sandbox.ips if self._sandbox else (),
+            host_ips=facts.ips,
+            node_name=facts.name,
+            allocatable=facts.allocatable,
+        )
+
+    async def _full_surroundings(self, container: Object) -> Surroundings:
+        """With the ConfigMaps and Secrets that this container's environment names."""
+        maps, secrets = env.references([container])
+        namespace = pods.namespace(self.pod)
+
+        async def fetch(resource: object, names: set[str]) -> dict[str, Object]:
+            kind = CONFIG_MAPS if resource is CONFIG_MAPS else SECRETS
+            found = {}
+            for name in names:
+                obj = await self._node.objects.find(kind, namespace, name, self.uid)
+                if obj is not None:
+                    found[name] = obj
+            return found
+
+        return replace(
+            self._surroundings(),
+            config_maps=await fetch(CONFIG_MAPS, maps),
+            secrets=await fetch(SECRETS, secrets),
+        )
+
+    # Containers.
+
+    async def _start(self, action: Start) -> None:
+        container = pods.find_container(self.pod, action.name)
+        if container is None or self._sandbox is None or self._volumes is None:
+            return
+        before = self.container(action.name)
+        if before is not None and before.backoff and before.exited:
+            where = f"in pod {pods.described(self.pod)}"
+            message = f"Back-off restarting failed container {action.name} {where}"
+            self._node.record(self.pod, "Warning", "BackOff", message, action.name)
+        created = await self._create(action, container)
+        if created is None:
+            return
+        id, placement = created
+        self._errors.pop(action.name, None)
+        self._node.record(self.pod, "Normal", "Created", f"Created container: {action.name}", action.name)
+        self._exits[id] = asyncio.Event()
+        try:
+            await self._node.runtime.start(id)
+        except RuntimeFailure as error:
+            self._node.record(self.pod, "Warning", "Failed", f"Error: {error}", action.name)
+            view = await self._reload(id)
+            if view is not None and view.exited and not view.error:
+                self._put(replace(view, error=str(error)))
+            elif view is not None and not view.running and not view.exited:
+                now = self._node.clock.time()
+                self._put(replace(view, state="exited", error=str(error), exit_code=128, finished_at=now))
+            return
+        self._node.record(self.pod, "Normal", "Started", f"Started container {action.name}", action.name)
+        view = await self._reload(id)
+        if view is None:
+            return
+        await self._node.logs.link(self.pod, view, self._node.runtime)
+        hook = (container.get("lifecycle") or {}).get("postStart")
+        if hook and not await self._post_start(view, container, hook):
+            return
+        if view.running:
+            self._begin_probes(view, container, started=False)
+
+    async def _create(self, action: Start, container: Object) -> tuple[str, Placement] | None:
+        """Everything up to the created container; a failure is kept as the reason why it waits."""
+        name = action.name
+        now = self._node.clock.time()
+        record = self._node.record
+        self._interruptible.add(name)
+        try:
+            image = await self._node.images.ensure(self.pod, container)
+        except ImageError as error:
+            self._errors[name] = StartError(error.reason, error.message, error.retry_at)
+            return None
+        finally:
+            self._interruptible.discard(name)
+        try:
+            around = await self._full_surroundings(container)
+            environment = env.environment(self.pod, container, around)
+            assert self._sandbox is not None and self._volumes is not None
+            mounts = await self._node.volumes.container_mounts(self.pod, container, self._volumes, environment)
+            mounts += await asyncio.to_thread(self._own_mounts, container, action.attempt)
+            placement = self._placement(action, image.id, image.user, environment, mounts)
+            body = container_spec.create_body(self.pod, container, placement)
+        except (ConfigError, VolumeError, ApiError, OSError) as error:
+            record(self.pod, "Warning", "Failed", f"Error: {error}", name)
+            self._errors[name] = StartError("CreateContainerConfigError", str(error), now + RETRY_START)
+            return None
+        try:
+            full = container_spec.container_name(self.pod, name, action.attempt)
+            id = await self._node.runtime.create(full, body)
+        except RuntimeFailure as error:
+            record(self.pod, "Warning", "Failed", f"Error: {error}", name)
+            self._errors[name] = StartError("CreateContainerError", str(error), now + RETRY_START)
+            return None
+        return id, placement
+
+    def _placement(
+        self, action: Start, image_id: str, image_user: str, environment: dict[str, str], mounts: list[Mount]
+    ) -> Placement:
+        sandbox = self._sandbox
+        assert sandbox is not None
+        facts = self._node.facts
+        return Placement(
+            attempt=action.attempt,
+            backoff=action.backoff,
+            sandbox=sandbox.id,
+            image_id=image_id,
+            image_user=image_user,
+            environment=environment,
+            mounts=mounts,
+            netns=sandbox.netns,
+            ipcns=sandbox.ipcns,
+            cgroup_parent=sandbox.cgroup,
+            resolv_conf=sandbox.resolv_conf,
+            hosts=sandbox.hosts,
+            hostname="" if pods.host_network(self.pod) else pods.hostname(self.pod),
+            memory_capacity=facts.memory,
+            pids_limit=facts.pids_limit,
+            seccomp_profiles=self._node.instance.root / "seccomp",
+        )
+
+    def _own_mounts(self, container: Object, attempt: int) -> list[Mount]:
+        """/dev/shm and the termination message file."""
+        assert self._sandbox is not None
+        found = []
+        if self._sandbox.shm and not any(m["mountPath"] == "/dev/shm" for m in container.get("volumeMounts") or []):
+            found.append(Mount(self._sandbox.shm, "/dev/shm"))
+        path = self._message_file(container["name"], attempt)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        path.chmod(0o666)
+        target = container.get("terminationMessagePath") or container_spec.DEFAULT_MESSAGE_PATH
+        found.append(Mount(str(path), target))
+        return found
+
+    def _message_file(self, name: str, attempt: int) -> Path:
+        return self._node.volumes.pod_dir(self.uid) / "containers" / name / str(attempt)
+
+    async def _post_start(self, view: ContainerView, container: Object, hook: Object) -> bool:
+        run = self._exec_in(view.id)
+        host = self._sandbox.ips[0] if self._sandbox and self._sandbox.ips else ""
+        self._interruptible.add(view.name)
+        try:
+            await run_hook(hook, container, host, run, 3600.0)
+        except (HookFailed, TimeoutError, RuntimeFailure) as error:
+            self._node.record(self.pod, "Warning", "FailedPostStartHook", f"PostStartHook failed: {error}", view.name)
+            current = self.container(view.name)
+            if current is not None and current.running:
+                message = "FailedPostStartHook"
+                await self._kill(Kill(view.id, view.name, message, pods.grace_period(self.pod)))
+            return False
+        return True
+
+    def _exec_in(self, id: str) -> "Callable[[list[str], float], asyncio.Future[tuple[int, bytes]]]":
+        def run(command: list[str], timeout: float) -> "asyncio.Future[tuple[int, bytes]]":
+            return asyncio.ensure_future(self._node.runtime.exec(id, command, timeout))
+
+        return run
+
+    async def _kill(self, action: Kill) -> None:
+        """preStop, stop signal, SIGKILL: all within the grace period, which a second deletion may shorten."""
+        view = next((v for v in self._containers.get(action.name, []) if v.id == action.id), None)
+        if view is None or not view.running:
+            return
+        clock = self._node.clock
+        self._node.record(self.pod, "Normal", "Killing", action.message, action.name)
+        for task in [self._probes.pop(action.id, None)] if action.id in self._failed else []:
+            if task is not None:
+                task.cancel()
+        deadline = clock.time() + action.grace
+        container = pods.find_container(self.pod, action.name) or {}
+        hook = (container.get("lifecycle") or {}).get("preStop")
+        if hook and action.grace > 0:
+            host = self._sandbox.ips[0] if self._sandbox and self._sandbox.ips else ""
+            try:
+                await run_hook(hook, container, host, self._exec_in(view.id), self._remaining(deadline))
+            except (HookFailed, TimeoutError, RuntimeFailure) as error:
+                if not isinstance(error, NoSuchContainer):
+                    why = f"PreStopHook failed: {error}" if str(error) else "PreStopHook failed"
+                    self._node.record(self.pod, "Warning", "FailedPreStopHook", why, action.name)
+        deadline = max(deadline, clock.time() + MIN_GRACE)
+        exited = self._exits.setdefault(view.id, asyncio.Event())
+        try:
+            await self._node.runtime.terminate(view.id)
+            while not exited.is_set() and self._remaining(deadline) > 0:
+                await self._wait_exit(exited, self._remaining(deadline))
+            if not exited.is_set():
+                await self._node.runtime.kill(view.id)
+                await self._wait_exit(exited, 10.0)
+        except NoSuchContainer:
+            self._removed(view.id)
+            return
+        if not exited.is_set():
+            # The engine did not tell of an end: look for ourselves before trying again.
+            await self._reload(view.id)
+
+    def _remaining(self, deadline: float) -> float:
+        if self._kill_before is not None:
+            deadline = min(deadline, self._kill_before)
+        return max(0.0, deadline - self._node.clock.time())
+
+    async def _wait_exit(self, exited: asyncio.Event, timeout: float) -> None:
+        self._kill_changed.clear()
+        waits = [
+            asyncio.ensure_future(exited.wait()),
+            asyncio.ensure_future(self._kill_changed.wait()),
+            asyncio.ensure_future(self._node.clock.sleep(timeout)),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _remove(self, id: str, name: str) -> None:
+        try:
+            await self._node.runtime.remove(id)
+        except NoSuchContainer:
+            pass
+        self._drop(id, name)
+
+    # What the engine tells.
+
+    def _spawn_reload(self, id: str) -> None:
+        async def body() -> None:
+            try:
+                await self._reload(id)
+            except RuntimeFailure as error:
+                log.warning("container %s: %s", id[:12], error)
+            self._wake.set()
+
+        task = asyncio.create_task(body())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self, id: str) -> ContainerView | None:
+        """Read one container again; at its end, also its termination message."""
+        try:
+            view = await self._node.runtime.view(id)
+        except NoSuchContainer:
+            self._removed(id)
+            return None
+        if view.exited:
+            view = replace(view, message=await self._termination_message(view))
+            self._ended(id)
+        self._put(view)
+        return view
+
+    def _ended(self, id: str) -> None:
+        self._exits.setdefault(id, asyncio.Event()).set()
+        self._started.discard(id)
+        self._ready.discard(id)
+        self._failed.pop(id, None)
+        task = self._probes.pop(id, None)
+        if task is not None:
+            task.cancel()
+
+    def _removed(self, id: str) -> None:
+        """A container is gone from the engine. One that ran is remembered as lost, so that its end is counted."""
+        for name, views in self._containers.items():
+            for index, view in enumerate(views):
+                if view.id != id:
+                    continue
+                if view.exited:
+                    if index > 0:
+                        self._drop(id, name)
+                elif index == 0:
+                    now = self._node.clock.time()
+                    views[index] = replace(view, state="exited", lost=True, exit_code=137, finished_at=now)
+                self._ended(id)
+                return
+
+    def _put(self, view: ContainerView) -> None:
+        views = self._containers.setdefault(view.name, [])
+        for index, known in enumerate(views):
+            if known.id == view.id:
+                if known.exited and not view.exited:
+                    return
+                views[index] = replace(view, error=view.error or known.error)
+                return
+        views.insert(0, view)
+        views.sort(key=lambda v: v.attempt, reverse=True)
+
+    def _drop(self, id: str, name: str) -> None:
+        self._containers[name] = [view for view in self._containers.get(name, []) if view.id != id]
+        self._exits.pop(id, None)
+
+    async def _termination_message(self, view: ContainerView) -> str:
+        container = pods.find_container(self.pod, view.name) or {}
+        path = self._message_file(view.name, view.attempt)
+
+        def read() -> str:
+            try:
+                with path.open("rb") as file:
+                    return file.read(MESSAGE_LIMIT).decode("utf-8", "replace")
+            except OSError:
+                return ""
+
+        text = await asyncio.to_thread(read)
+        failed = view.exit_code != 0
+        if not text and failed and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            raw = await self._node.runtime.tail(view.id, LOG_MESSAGE_LINES)
+            text = raw[-LOG_MESSAGE_BYTES:].decode("utf-8", "replace")
+        return text
+
+    # Probes.
+
+    def _seed(self) -> None:
+        """After a restart: what the API last said of readiness holds until a probe says otherwise."""
+        status = self.pod.get("status") or {}
+        known = {}
+        for group in ("initContainerStatuses", "containerStatuses"):
+            for entry in status.get(group) or []:
+                known[entry.get("containerID", "").partition("://")[2]] = entry
+        for views in self._containers.values():
+            for view in views:
+                entry = known.get(view.id)
+                if view.running and entry is not None:
+                    if entry.get("started"):
+                        self._started.add(view.id)
+                    if entry.get("ready"):
+                        self._ready.add(view.id)
+        self._seed_lost(status)
+
+    def _seed_lost(self, status: Object) -> None:
+        """A container that the API saw running and that the engine has no more."""
+        for entry in status.get("containerStatuses") or []:
+            id = entry.get("containerID", "").partition("://")[2]
+            running = (entry.get("state") or {}).get("running")
+            if not id or not running or self.owns(id):
+                continue
+            newer = self.container(entry["name"])
+            attempt = int(entry.get("restartCount") or 0)
+            if newer is not None and newer.attempt >= attempt:
+                continue
+            started = pods.parse_time(running.get("startedAt")) or 0.0
+            self._put(
+                ContainerView(
+                    id=id,
+                    name=entry["name"],
+                    attempt=attempt,
+                    state="exited",
+                    sandbox=self._sandbox.id if self._sandbox else "",
+                    created_at=started,
+                    started_at=started,
+                    finished_at=self._node.clock.time(),
+                    exit_code=137,
+                    image=entry.get("image", ""),
+                    image_id=entry.get("imageID", ""),
+                    lost=True,
+                )
+            )
+
+    def _adopt_probes(self) -> None:
+        for views in self._containers.values():
+            for view in views:
+                container = pods.find_container(self.pod, view.name)
+                if view.running and container is not None:
+                    self._begin_probes(view, container, started=view.id in self._started)
+
+    def _begin_probes(self, view: ContainerView, container: Object, *, started: bool) -> None:
+        init = any(c["name"] == view.name for c in pods.init_containers(self.pod))
+        if init and not pods.is_sidecar(container):
+            return
+        kinds = [kind for kind in ("startup", "liveness", "readiness") if container.get(f"{kind}Probe")]
+        if not kinds:
+            self._started.add(view.id)
+            self._ready.add(view.id)
+            self._wake.set()
+            return
+        host = self._sandbox.ips[0] if self._sandbox and self._sandbox.ips else ""
+
+        def set_result(kind: str, ok: bool) -> None:
+            current = self.container(view.name)
+            if current is None or current.id != view.id:
+                return
+            if kind == "startup" and ok:
+                self._started.add(view.id)
+            elif kind == "readiness":
+                (self._ready.add if ok else self._ready.discard)(view.id)
+            elif not ok:
+                self._failed[view.id] = f"Container {view.name} failed {kind} probe, will be restarted"
+            self._wake.set()
+
+        def unhealthy(message: str) -> None:
+            if not pods.is_deleted(self.pod):
+                self._node.record(self.pod, "Warning", "Unhealthy", message, view.name)
+
+        probes = ContainerProbes(
+            container,
+            view.started_at or view.created_at,
+            host,
+            self._exec_in(view.id),
+            Report(set_result, unhealthy),
+            self._node.clock,
+        )
+        self._probes[view.id] = asyncio.create_task(
+            probes.run(started=started), name=f"probes {pods.full_name(self.pod)}/{view.name}"
+        )
+
+    # The end.
+
+    def _deadline(self) -> float | None:
+        seconds = self.pod["spec"].get("activeDeadlineSeconds")
+        started = pods.parse_time((self.pod.get("status") or {}).get("startTime"))
+        if seconds is None or started is None or pods.is_terminal(self.pod) or self._stop_reason:
+            return None
+        return started + float(seconds)
+
+    def _check_deadline(self, now: float) -> None:
+        deadline = self._deadline()
+        if deadline is not None and now >= deadline and not pods.is_deleted(self.pod):
+            message = "Pod was active on the node longer than the specified deadline"
+            self._node.record(self.pod, "Normal", "DeadlineExceeded", message)
+            self.stop("DeadlineExceeded", message)
+
+    async def _end(self, delete: bool) -> None:
+        """Release what the pod holds; with `delete`, also its containers and its place in the API."""
+        try:
+            await self._settle()
+            if delete:
+                await self._publisher.flush()
+                for name, views in list(self._containers.items()):
+                    for view in list(views):
+                        if not view.lost:
+                            await self._remove(view.id, name)
+                await self._node.sandboxes.remove(self.uid, cgroup=self._sandbox.cgroup if self._sandbox else "")
+                await self._node.volumes.release(self.uid)
+                self._node.images.forget(self.uid)
+                await self._node.logs.remove(self.pod)
+                await self._delete_from_api()
+                self._finished = True
+            else:
+                await self._node.sandboxes.remove(self.uid)
+                self._sandbox = None
+                self._torn_down = True
+        except (RuntimeFailure, ApiError, OSError) as error:
+            log.warning("pod %s: cannot be ended yet: %s", pods.full_name(self.pod), error)
+            await self._node.clock.sleep(1.0)
+        finally:
+            self._end_task = None
+            self._wake.set()
+
+    async def _settle(self) -> None:
+        """No task of preparation may touch what is about to be released."""
+        running = [task for task in (self._prepare_task, self._refresh_task) if task is not None and not task.done()]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        self._volumes = None
+
+    async def _delete_from_api(self) -> None:
+        try:
+            await self._node.client.delete(
+                PODS,
+                pods.name(self.pod),
+                pods.namespace(self.pod),
+                uid=self.pod["metadata"]["uid"],
+                grace_period_seconds=0,
+            )
+        except (NotFound, Conflict):
+            pass
+
+    def _on_written(self, pod: Object) -> None:
+        self._node.written(pod)
+
+    async def _cancel_all(self) -> None:
+        self._publisher.close()
+        tasks = [*self._tasks.values(), *self._probes.values(), *self._reloads]
+        tasks += [t for t in (self._prepare_task, self._refresh_task, self._end_task) if t is not None]
+        current = asyncio.current_task()
+        pending = [task for task in tasks if task is not current and not task.done()]
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

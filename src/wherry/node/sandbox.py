@@ -1,0 +1,240 @@
+"""A pod's sandbox: what its containers share. Network and IPC namespaces, /dev/shm, host files, the pod's cgroup.
+
+There is no pause container: namespaces are pinned by bind mounts, so a sandbox costs no process and dies only with
+the machine. What is needed to adopt it lies in `<run>/pods/<uid>.json`, which a reboot clears as it clears the
+namespaces themselves.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+from wherry.host import cgroups, mounts
+from wherry.host.instance import Instance
+from wherry.node import hostfiles, pods, resources
+from wherry.node.container_spec import cgroup_parent
+from wherry.schema.resource import Object
+
+CLONE_NEWIPC = 0x08000000
+SHM_SIZE = 64 * 1024 * 1024
+
+
+class PodNet(Protocol):
+    """The part of `cluster_net.pod_network.PodNetwork` that a sandbox uses."""
+
+    async def add(
+        self, pod_uid: str, *, host_ports: Sequence[Mapping[str, Any]], sysctls: Mapping[str, str]
+    ) -> Any: ...
+
+    async def remove(self, pod_uid: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """One pod's sandbox. Paths are "" where the pod uses the host's own."""
+
+    id: str
+    ips: tuple[str, ...] = ()
+    netns: str = ""
+    ipcns: str = ""
+    hosts: str = ""
+    resolv_conf: str = ""
+    shm: str = ""
+    cgroup: str = ""
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """What pods are told of the cluster."""
+
+    dns: tuple[str, ...] = ()
+    domain: str = "cluster.local"
+
+
+class Sandboxes:
+    """Makes, finds again and removes sandboxes. `root` holds `pods/<uid>` folders."""
+
+    def __init__(self, instance: Instance, network: PodNet | None, settings: ClusterSettings) -> None:
+        self._instance = instance
+        self._network = network
+        self._settings = settings
+        self._state = instance.run / "pods"
+        self._layout = cgroups.detect()
+
+    def load(self, uid: str) -> Sandbox | None:
+        """The sandbox of a pod from before this process, if its namespaces still stand."""
+        try:
+            saved = json.loads((self._state / f"{uid}.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        sandbox = Sandbox(**{**saved, "ips": tuple(saved["ips"])})
+        for path in (sandbox.netns, sandbox.ipcns):
+            if path and not mounts.is_mounted(path):
+                return None
+        if any(path and not os.path.exists(path) for path in (sandbox.hosts, sandbox.resolv_conf)):
+            return None
+        return sandbox
+
+    async def create(self, pod: Object, pod_dir: Path, host_ips: Sequence[str]) -> Sandbox:
+        """Raises OSError or an error of the network (a host port is taken)."""
+        uid = pods.uid(pod)
+        netns, ips = "", tuple(host_ips[:1])
+        if not pods.host_network(pod):
+            if self._network is None:
+                raise OSError("no pod network on this node")
+            sysctls = {
+                entry["name"]: entry["value"]
+                for entry in (pod["spec"].get("securityContext") or {}).get("sysctls") or []
+            }
+            added = await self._network.add(uid, host_ports=host_ports(pod), sysctls=sysctls)
+            netns, ips = str(added.netns), tuple(added.ips)
+        sandbox = await asyncio.to_thread(self._build, pod, pod_dir, netns, ips)
+        return sandbox
+
+    async def remove(self, uid: str, *, cgroup: str = "") -> None:
+        """Idempotent."""
+        if self._network is not None:
+            await self._network.remove(uid)
+        await asyncio.to_thread(self._discard, uid, cgroup)
+
+    def known(self) -> set[str]:
+        """UIDs of all pods that have saved state."""
+        return {path.stem for path in self._state.glob("*.json")}
+
+    def _build(self, pod: Object, pod_dir: Path, netns: str, ips: tuple[str, ...]) -> Sandbox:
+        uid = pods.uid(pod)
+        pod_dir.mkdir(parents=True, exist_ok=True)
+        self._state.mkdir(parents=True, exist_ok=True)
+        hosts_path, resolv_path = pod_dir / "etc-hosts", pod_dir / "resolv.conf"
+        hosts_path.write_text(hostfiles.hosts(pod, ips, _read("/etc/hosts"), self._settings.domain))
+        resolv_path.write_text(
+            hostfiles.resolv_conf(pod, _read("/etc/resolv.conf"), self._settings.dns, self._settings.domain)
+        )
+        ipcns, shm = "", ""
+        if not pods_host_ipc(pod):
+            pinned = self._state / f"{uid}.ipc"
+            if not mounts.is_mounted(pinned):
+                pin_ipc_namespace(pinned)
+            ipcns = str(pinned)
+            shm_path = pod_dir / "shm"
+            shm_path.mkdir(exist_ok=True)
+            if not mounts.is_mounted(shm_path):
+                mounts.tmpfs(shm_path, size=SHM_SIZE)
+            shm = str(shm_path)
+        cgroup = cgroup_parent(self._instance.cgroup, pod)
+        self._make_cgroup(pod, cgroup)
+        sandbox = Sandbox(
+            id=uuid4().hex,
+            ips=ips,
+            netns=netns,
+            ipcns=ipcns,
+            hosts=str(hosts_path),
+            resolv_conf=str(resolv_path),
+            shm=shm,
+            cgroup=cgroup,
+        )
+        temporary = self._state / f"{uid}.json.tmp"
+        temporary.write_text(json.dumps(asdict(sandbox)))
+        temporary.rename(self._state / f"{uid}.json")
+        return sandbox
+
+    def _make_cgroup(self, pod: Object, path: str) -> None:
+        """The pod's cgroup, bounded by the sum of its containers' limits where all have one."""
+        group = cgroups.Cgroup(self._layout, path)
+        group.create()
+        shares = resources.cpu_shares(int((resources.pod_total(pod, "requests", "cpu") or 0) * 1000))
+        cpu, memory = resources.pod_total(pod, "limits", "cpu"), resources.pod_total(pod, "limits", "memory")
+        v2 = self._layout.version == 2
+        if v2:
+            # The kernel's own mapping of shares (2…262144) to weights (1…10000).
+            _write(group.directory("cpu"), "cpu.weight", str(1 + ((shares - 2) * 9999) // 262142))
+        else:
+            _write(group.directory("cpu"), "cpu.shares", str(shares))
+        if cpu:
+            quota = resources.cpu_quota(int(cpu * 1000))
+            if v2:
+                _write(group.directory("cpu"), "cpu.max", f"{quota} {resources.CPU_PERIOD}")
+            else:
+                _write(group.directory("cpu"), "cpu.cfs_quota_us", str(quota))
+        if memory:
+            name = "memory.max" if v2 else "memory.limit_in_bytes"
+            _write(group.directory("memory"), name, str(int(memory)))
+
+    def _discard(self, uid: str, cgroup: str) -> None:
+        pinned = self._state / f"{uid}.ipc"
+        mounts.unmount(pinned, lazy=True)
+        pinned.unlink(missing_ok=True)
+        (self._state / f"{uid}.json").unlink(missing_ok=True)
+        if cgroup:
+            with contextlib.suppress(OSError):
+                cgroups.Cgroup(self._layout, cgroup).remove()
+
+
+def host_ports(pod: Object) -> list[dict[str, Any]]:
+    """Ports of all containers that ask for one on the host: {hostPort, containerPort, protocol, hostIP}."""
+    found = []
+    for container in (*pods.init_containers(pod), *pods.main_containers(pod)):
+        for port in container.get("ports") or []:
+            if port.get("hostPort"):
+                found.append(
+                    {
+                        "hostPort": int(port["hostPort"]),
+                        "containerPort": int(port["containerPort"]),
+                        "protocol": port.get("protocol") or "TCP",
+                        "hostIP": port.get("hostIP") or "",
+                    }
+                )
+    return found
+
+
+def pods_host_ipc(pod: Object) -> bool:
+    return bool(pod["spec"].get("hostIPC"))
+
+
+def pin_ipc_namespace(path: Path) -> None:
+    """Make an IPC namespace and keep it alive by a bind mount at `path`. Blocking. Raises OSError."""
+    path.touch()
+    failure: list[OSError] = []
+
+    def body() -> None:
+        # A thread may leave the process's IPC namespace alone; it ends right after, and only the pin stays.
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(CLONE_NEWIPC) != 0:
+            code = ctypes.get_errno()
+            failure.append(OSError(code, os.strerror(code), "unshare(CLONE_NEWIPC)"))
+            return
+        try:
+            mounts.bind(f"/proc/self/task/{threading.get_native_id()}/ns/ipc", path, recursive=False)
+        except OSError as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=body, name="ipc namespace")
+    thread.start()
+    thread.join()
+    if failure:
+        path.unlink(missing_ok=True)
+        raise failure[0]
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _write(folder: Path | None, name: str, text: str) -> None:
+    """A cgroup setting; what this kernel or container lacks is left out."""
+    if folder is None:
+        return
+    with contextlib.suppress(OSError):
+        (folder / name).write_text(text)

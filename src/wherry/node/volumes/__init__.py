@@ -1,0 +1,1 @@
+"""Volumes of pods: made ready before containers start, refreshed while they run, released afterwards."""

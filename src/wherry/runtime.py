@@ -1,0 +1,156 @@
+"""The OCI runtime: what is asked of crun (or another) besides what the monitor does at the start.
+
+Specified in the OCI runtime specification, "Runtime and Lifecycle". `crun` gets shortcuts for what would otherwise
+be one more process on the path of every `docker run`: starting is a byte into the fifo in which crun's own `start`
+writes it, and deleting a stopped container is removing its cgroup and its state folder.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from wherry.engine.errors import EngineError, InvalidParameter
+from wherry.host import processes
+from wherry.host.cgroups import Cgroup, Layout
+
+
+class Runtime:
+    """Any OCI runtime by its command line. `state` is the folder in which it keeps its containers."""
+
+    def __init__(self, name: str, program: str, state: Path, arguments: Sequence[str] = ()) -> None:
+        self.name = name
+        self.program = program
+        self.state = state
+        self.arguments = tuple(arguments)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [self.program, *self.global_arguments(), *arguments]
+
+    def global_arguments(self) -> list[str]:
+        """Options that stand before the verb, also for the monitor."""
+        return ["--root", str(self.state), *self.arguments]
+
+    async def start(self, container_id: str) -> None:
+        """Let a created container's process run. Raises EngineError."""
+        await self._run("start", container_id)
+
+    async def delete(self, container_id: str, cgroup: Cgroup) -> None:
+        """Remove what the runtime keeps of a container whose process has ended. Idempotent."""
+        await processes.run(self.command("delete", "--force", container_id))
+        await asyncio.to_thread(cgroup.remove)
+
+    async def update(self, container_id: str, resources: Mapping[str, Any]) -> None:
+        """New limits (`linux.resources`) for a running container. Raises EngineError."""
+        done = await processes.run(
+            self.command("update", "--resources", "-", container_id), stdin=orjson.dumps(dict(resources))
+        )
+        if done.code:
+            raise EngineError(f"cannot update container: {_message(done.stderr)}: unknown")
+
+    async def _run(self, *arguments: str) -> None:
+        done = await processes.run(self.command(*arguments))
+        if done.code:
+            raise EngineError(_message(done.stderr))
+
+
+class Crun(Runtime):
+    """crun, with its state folder's layout known (tested with 1.8; falls back to the command line)."""
+
+    async def start(self, container_id: str) -> None:
+        fifo = self.state / container_id / "exec.fifo"
+        try:
+            # crun's init has it open for reading by now: neither call waits.
+            descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            await super().start(container_id)
+            return
+        try:
+            os.unlink(fifo)
+            os.write(descriptor, b"\0")
+        finally:
+            os.close(descriptor)
+
+    async def delete(self, container_id: str, cgroup: Cgroup) -> None:
+        def remove() -> None:
+            cgroup.remove()
+            shutil.rmtree(self.state / container_id, ignore_errors=True)
+
+        await asyncio.to_thread(remove)
+
+
+class Runtimes:
+    """The runtimes by name, as `docker run --runtime` gives them."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._known: dict[str, Runtime] = {}
+        self.default = "crun" if shutil.which("crun") else "runc"
+        for name, kind in (("crun", Crun), ("runc", Runtime)):
+            program = shutil.which(name)
+            if program:
+                arguments = ("--cgroup-manager=cgroupfs",) if name == "crun" else ()
+                self._known[name] = kind(name, program, run / name, arguments)
+
+    def names(self) -> list[str]:
+        return list(self._known)
+
+    def get(self, name: str) -> Runtime:
+        """The runtime `name` ("" the default; a path or `io.containerd.runc.v2` too). Raises InvalidParameter."""
+        if name in ("", "io.containerd.runc.v2"):
+            name = self.default
+        known = self._known.get(name)
+        if known is None and name.startswith("/") and os.access(name, os.X_OK):
+            known = self._known[name] = Runtime(name, name, self._run / "other")
+        if known is None:
+            raise InvalidParameter(f"unknown or invalid runtime name: {name}")
+        return known
+
+
+_NOT_FOUND = re.compile(r"executable file [`']?(?P<name>.*?)[`']? not found(?: in \$PATH)?")
+_CHDIR = re.compile(r"chdir (?:to )?`?(?P<path>[^`:]+)`?: (?P<why>.*)")
+_EXEC = re.compile(r"(?:exec|open executable|cannot (?:open|stat)) `?(?P<name>[^`:]+)`?: (?P<why>Permission denied|.*)")
+
+
+def create_error(raw: str, command: Sequence[str], tty: bool = False) -> str:
+    """What `docker run` says when the runtime could not make the container. `raw` is the runtime's own text."""
+    return (
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+        f"runc create failed: unable to start container process: {explain(raw, command)}: unknown"
+    )
+
+
+def explain(raw: str, command: Sequence[str]) -> str:
+    """A runtime's error in the words that Docker users and their scripts know."""
+    text = _message(raw.encode())
+    program = command[0] if command else ""
+    if match := _NOT_FOUND.search(text):
+        name = match["name"] or program
+        if "/" in name:
+            return f'error during container init: exec: "{name}": stat {name}: no such file or directory'
+        return f'error during container init: exec: "{name}": executable file not found in $PATH'
+    if "Permission denied" in text and ("exec" in text or program in text):
+        return f'error during container init: exec: "{program}": permission denied'
+    if "Is a directory" in text and program in text:
+        return f'error during container init: exec: "{program}": is a directory'
+    if match := _CHDIR.search(text):
+        return f'error during container init: chdir to cwd ("{match["path"]}") set in config.json failed: {match["why"].lower()}'
+    return f"error during container init: {text}" if text else "error during container init: unknown failure"
+
+
+def _message(raw: bytes) -> str:
+    """The last line of a runtime's error output, without its time stamps and JSON."""
+    lines = [line for line in raw.decode("utf-8", "replace").strip().splitlines() if line.strip()]
+    if not lines:
+        return ""
+    line = lines[-1].strip()
+    if line.startswith("{"):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            line = str(orjson.loads(line).get("msg", line))
+    return re.sub(r"^(\d{4}-\d\d-\d\dT[0-9:.]+Z?: )?(crun: |\[conmon:[a-z]\]: )?", "", line)
