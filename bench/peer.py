@@ -58,13 +58,16 @@ class Peer:
         self.directory.mkdir(parents=True, exist_ok=True)
         base = str(self.directory)
         # cri needs a network set-up that is not ours to make.
+        (self.directory / "daemon.json").write_text("{}")
         (self.directory / "containerd.toml").write_text(
             'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
         )
         self._spawn(
             "containerd",
-            ["containerd", "--config", f"{base}/containerd.toml", "--root", f"{base}/containerd-root"]
-            + ["--state", f"{base}/containerd-state", "--address", f"{base}/containerd.sock"],
+            f"--config={base}/containerd.toml",
+            f"--root={base}/containerd-root",
+            f"--state={base}/containerd-state",
+            f"--address={base}/containerd.sock",
         )
         self._wait_for(self.directory / "containerd.sock", 20)
         # dockerd wants its own bridge to exist when it is not docker0.
@@ -76,18 +79,23 @@ class Peer:
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         self._spawn(
             "dockerd",
-            ["dockerd", "--data-root", f"{base}/data", "--exec-root", f"{base}/exec", "--pidfile", f"{base}/docker.pid"]
-            + ["--host", self.host, "--containerd", f"{base}/containerd.sock", "--bridge", BRIDGE]
-            + ["--config-file", f"{base}/daemon.json", "--storage-driver", "overlay2"],
+            f"--data-root={base}/data",
+            f"--exec-root={base}/exec",
+            f"--pidfile={base}/docker.pid",
+            f"--host={self.host}",
+            f"--containerd={base}/containerd.sock",
+            f"--bridge={BRIDGE}",
+            f"--config-file={base}/daemon.json",
+            "--storage-driver=overlay2",
         )
         self._wait_for(self.directory / "docker.sock", 40)
 
-    def _spawn(self, name: str, command: list[str]) -> None:
-        if name == "dockerd":
-            (self.directory / "daemon.json").write_text("{}")
+    def _spawn(self, name: str, *options: str) -> None:
         with open(self.directory / f"{name}.log", "wb") as log:
             self._daemons.append(
-                subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+                subprocess.Popen(
+                    [name, *options], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                )
             )
 
     def _wait_for(self, path: Path, seconds: float) -> None:

@@ -18,7 +18,7 @@ from wherry.docker_api.routing import MAX_VERSION, MIN_VERSION, Call, Version
 from wherry.engine.errors import InvalidParameter, NotModified
 
 if TYPE_CHECKING:
-    from wherry.engine import Engine
+    from wherry.engine.engine import Engine
 
 App: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """A handler for `aiohttp.web.Server`, the low-level server without an Application's cost per request."""

@@ -80,17 +80,18 @@ def shaped_as(value: Any, shape: Any, where: str = "") -> Any:
     if isinstance(shape, list):
         if not isinstance(value, list):
             raise _misfit(value, where, "[]" + _go_type(shape[0]))
-        return [shaped_as(item, shape[0], where) for item in value]
+        return [_zero(shape[0]) if item is None else shaped_as(item, shape[0], where) for item in value]
     if isinstance(shape, Map):
         if not isinstance(value, dict):
             raise _misfit(value, where, "map[string]" + _go_type(shape.value))
-        return {key: shaped_as(item, shape.value, where) for key, item in value.items()}
+        return {
+            key: _zero(shape.value) if item is None else shaped_as(item, shape.value, where)
+            for key, item in value.items()
+        }
     if shape is STRINGS:
         if isinstance(value, str):
             return [value]
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise _misfit(value, where, "[]string")
-        return value
+        return shaped_as(value, [str], where)
     return _scalar(value, shape, where)
 
 
@@ -126,8 +127,18 @@ def _struct(value: Any, shape: dict[str, Any], where: str) -> dict[str, Any]:
             if found is None:
                 continue
             field = found
-        fields[field] = shaped_as(item, shape[field], f"{where}.{field}" if where else field)
+        if item is not None:
+            fields[field] = shaped_as(item, shape[field], f"{where}.{field}" if where else field)
     return fields
+
+
+def _zero(shape: Any) -> Any:
+    """What null stands for inside a list or a map."""
+    if isinstance(shape, dict | Map):
+        return {}
+    if isinstance(shape, list) or shape is STRINGS:
+        return []
+    return None if shape is ANY else shape()
 
 
 def _go_type(shape: Any) -> str:

@@ -3,7 +3,7 @@
 Specified in the Docker Engine API, "Attach to a container": `101 UPGRADED` when the client asks for an upgrade, else
 `200 OK`. With a terminal the bytes are the terminal's; without one each piece of output has a header of 8 bytes:
 stream (0 stdin, 1 stdout, 2 stderr), three zeros, length (big endian). The client ends its input by half-closing:
-the other half goes on until the output ends.
+the other half goes on until the output ends. Input may follow only after the answer's header, as clients do.
 """
 
 import asyncio
@@ -137,10 +137,7 @@ def hijack(call: Call, *, multiplexed: bool) -> Connection:
         raise ConnectionResetError("the client has gone")
     http = request.protocol
     connection = Connection(transport, http, call.hangups)
-    early, http._message_tail = http._message_tail, b""
     transport.set_protocol(connection)
-    if early:
-        connection.data_received(early)
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

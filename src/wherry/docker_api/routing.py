@@ -15,7 +15,7 @@ from wherry.docker_api.hangups import HangupWatcher
 from wherry.docker_api.query import Query
 
 if TYPE_CHECKING:
-    from wherry.engine import Engine
+    from wherry.engine.engine import Engine
 
 Version: TypeAlias = tuple[int, int]
 """An API version, e.g. (1, 44)."""

@@ -23,7 +23,7 @@ from wherry.docker_api.app import make_app
 from wherry.docker_api.hangups import HangupWatcher
 
 if TYPE_CHECKING:
-    from wherry.engine import Engine
+    from wherry.engine.engine import Engine
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The engine: containers, execs, volumes and networks over images. Start at `engine.Engine`."""

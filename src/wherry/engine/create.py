@@ -154,9 +154,7 @@ def merge_image(config: dict[str, Any], image: Mapping[str, Any]) -> None:
 def _check_config(config: dict[str, Any]) -> list[str]:
     directory = config["WorkingDir"]
     if directory and not directory.startswith("/"):
-        raise InvalidParameter(
-            f"the working directory '{directory}' is invalid, it needs to be an absolute path"
-        )
+        raise InvalidParameter(f"the working directory '{directory}' is invalid, it needs to be an absolute path")
     for entry in config["Env"]:
         if not entry or entry.startswith("="):
             raise InvalidParameter(f"invalid environment variable: {entry}")
@@ -259,13 +257,9 @@ def _check_host_config(host_config: dict[str, Any], layout: Layout) -> list[str]
         raise InvalidParameter("ConsoleSize must be an array of two numbers")
     mode = host_config["NetworkMode"]
     if mode.startswith("container:") and (host_config["PortBindings"] or host_config["PublishAllPorts"]):
-        raise InvalidParameter(
-            "conflicting options: port publishing and the container type network mode"
-        )
+        raise InvalidParameter("conflicting options: port publishing and the container type network mode")
     if mode.startswith("container:") and host_config["ExtraHosts"]:
-        raise InvalidParameter(
-            "conflicting options: custom host-to-IP mapping and the network mode"
-        )
+        raise InvalidParameter("conflicting options: custom host-to-IP mapping and the network mode")
     if mode == "host" and host_config["Links"]:
         raise InvalidParameter("conflicting options: host type networking can't be used with links")
     for port in host_config["PortBindings"] or {}:
@@ -282,9 +276,7 @@ def check_restart_policy(host_config: Mapping[str, Any]) -> None:
     policy = host_config["RestartPolicy"]
     name, count = policy["Name"], policy["MaximumRetryCount"]
     if name in ("always", "unless-stopped", "no") and count:
-        raise InvalidParameter(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
-        )
+        raise InvalidParameter("invalid restart policy: maximum retry count can only be used with 'on-failure'")
     if name == "on-failure" and count < 0:
         raise InvalidParameter("invalid restart policy: maximum retry count cannot be negative")
     if name not in ("always", "unless-stopped", "no", "on-failure"):

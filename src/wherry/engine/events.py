@@ -22,7 +22,22 @@ BACKLOG = 4096
 """Events one slow listener may fall behind before its oldest are dropped."""
 
 ACCEPTED_FILTERS = frozenset(
-    "config container daemon event image label network node plugin scope secret service type volume".split()
+    [
+        "config",
+        "container",
+        "daemon",
+        "event",
+        "image",
+        "label",
+        "network",
+        "node",
+        "plugin",
+        "scope",
+        "secret",
+        "service",
+        "type",
+        "volume",
+    ]
 )
 
 _NAMED_TYPES = ("daemon", "container", "plugin", "volume", "network", "service", "node", "secret", "config")

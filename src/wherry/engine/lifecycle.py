@@ -20,7 +20,7 @@ import orjson
 from wherry.engine import logs, monitor, mountpoints, oci, restart, runtime, users
 from wherry.engine.errors import Conflict, EngineError, InvalidParameter, NotModified
 from wherry.engine.health import HealthMonitor
-from wherry.engine.model import ZERO_TIME, Container, State, parse_timestamp, timestamp
+from wherry.engine.model import Container, State, parse_timestamp, timestamp
 from wherry.engine.networks.types import NetworkRequest, NetworkSandbox
 from wherry.engine.rootpaths import make_directory
 from wherry.engine.signals import parse as parse_signal
@@ -194,7 +194,7 @@ class Lifecycle:
     ) -> dict[str, Any]:
         record, config, host_config = container.record, container.config, container.host_config
         home = self.home(record.id)
-        hostname = self._hostname(container)
+        hostname = self.hostname(container)
         files = self._files(container, sandbox, home, hostname)
         taken = {mount["destination"] for mount in oci_mounts}
         files = {inside: source for inside, source in files.items() if inside not in taken}
@@ -230,21 +230,19 @@ class Lifecycle:
         (self.bundle(record.id) / "config.json").write_bytes(orjson.dumps(spec))
         return spec
 
-    def _hostname(self, container: Container) -> str:
+    def hostname(self, container: Container) -> str:
         host_config = container.host_config
         mode = host_config["NetworkMode"]
         pod = container.record.pod or {}
         if pod.get("Hostname"):
             return str(pod["Hostname"])
         if mode.startswith("container:"):
-            return self._hostname(self._containers.get(mode.removeprefix("container:")))
+            return self.hostname(self._containers.get(mode.removeprefix("container:")))
         if (mode == "host" or host_config["UTSMode"] == "host") and container.config["Hostname"] == container.id[:12]:
             return os.uname().nodename
         return str(container.config["Hostname"] or container.id[:12])
 
-    def _files(
-        self, container: Container, sandbox: NetworkSandbox, home: Path, hostname: str
-    ) -> dict[str, Path]:
+    def _files(self, container: Container, sandbox: NetworkSandbox, home: Path, hostname: str) -> dict[str, Path]:
         pod = container.record.pod
         if pod is not None:
             given = {"/etc/resolv.conf": pod.get("ResolvConf"), "/etc/hosts": pod.get("Hosts")}
@@ -316,7 +314,9 @@ class Lifecycle:
 
     def _running(self, container: Container, started: monitor.Started, sandbox: NetworkSandbox) -> None:
         record = container.record
-        record.state = State(status="running", pid=started.pid, started_at=timestamp(), finished_at=record.state.finished_at)
+        record.state = State(
+            status="running", pid=started.pid, started_at=timestamp(), finished_at=record.state.finished_at
+        )
         record.started_before = True
         record.monitor_pid = started.monitor_pid
         record.monitor_start = processes.start_time(started.monitor_pid) or 0
@@ -618,6 +618,3 @@ async def _both(first: Any, second: Any) -> tuple[Any, Any]:
         if isinstance(result, BaseException):
             raise result
     return results[0], results[1]
-
-
-__all__ = ["DEFAULT_STOP_TIMEOUT", "Lifecycle", "StartError", "ZERO_TIME"]

@@ -53,7 +53,8 @@ def check_log_config(log_config: Mapping[str, Any]) -> None:
     driver, options = log_config["Type"], log_config["Config"]
     if driver not in DRIVERS:
         raise InvalidParameter(
-            f"logger: no log driver named '{driver}' is registered" if driver not in _KNOWN_ELSEWHERE
+            f"logger: no log driver named '{driver}' is registered"
+            if driver not in _KNOWN_ELSEWHERE
             else f"log driver '{driver}' is not supported by this engine; use one of {', '.join(DRIVERS)}"
         )
     known = {"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode",
@@ -107,9 +108,9 @@ class LogQuery:
     """Put before each line, as `docker logs --details` does."""
 
 
-async def read(path: Path, query: LogQuery, running: Callable[[], bool], ended: "asyncio.Future[Any]") -> AsyncIterator[
-    list[Frame]
-]:
+async def read(
+    path: Path, query: LogQuery, running: Callable[[], bool], ended: "asyncio.Future[Any]"
+) -> AsyncIterator[list[Frame]]:
     """Lines of the log at `path` in batches, oldest first.
 
     With `follow`, goes on until the container has ended (`running()` is false, and `ended` done) and all was read.

@@ -22,6 +22,7 @@ from pathlib import Path
 import orjson
 
 from wherry.engine.errors import EngineError
+from wherry.engine.pipes import readable
 from wherry.engine.runtime import Runtime
 from wherry.host import processes
 
@@ -190,15 +191,9 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 async def _read_all(descriptor: int) -> bytes:
     """The monitor's answer: one line, or nothing when it failed before it could speak."""
-    loop = asyncio.get_running_loop()
     received = b""
     while not received.endswith(b"\n"):
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
-        try:
-            await ready
-        finally:
-            loop.remove_reader(descriptor)
+        await readable(descriptor)
         chunk = os.read(descriptor, 65536)
         if not chunk:
             break

@@ -148,7 +148,7 @@ def parse_tmpfs(destination: str, options: str) -> MountPoint:
     """One entry of HostConfig.Tmpfs."""
     if not destination.startswith("/"):
         raise InvalidParameter(
-            f'invalid mount config for type "tmpfs": invalid mount path: \'{destination}\' mount path must be absolute'
+            f"invalid mount config for type \"tmpfs\": invalid mount path: '{destination}' mount path must be absolute"
         )
     return {
         "Type": "tmpfs",
@@ -392,7 +392,7 @@ def _subpath(volume: Path, subpath: str) -> Path:
     try:
         descriptor = open_in_root(base, subpath, os.O_PATH)
     except OSError as error:
-        raise NotFound(f'cannot access path {volume}/{subpath}: {os.strerror(error.errno or 0).lower()}') from error
+        raise NotFound(f"cannot access path {volume}/{subpath}: {os.strerror(error.errno or 0).lower()}") from error
     finally:
         os.close(base)
     try:

@@ -166,7 +166,9 @@ def build_process(
     """`process`: of a container, or of an exec in it."""
     security = security or parse_security(host_config.get("SecurityOpt") or ())
     held = capabilities.effective(
-        host_config.get("CapAdd") or (), host_config.get("CapDrop") or (), privileged=bool(host_config.get("Privileged"))
+        host_config.get("CapAdd") or (),
+        host_config.get("CapDrop") or (),
+        privileged=bool(host_config.get("Privileged")),
     )
     user = inputs.user
     groups = list(dict.fromkeys([user.gid, *user.groups]))

@@ -103,9 +103,7 @@ def _check_cpu(host_config: dict[str, Any]) -> None:
             else "Conflicting options: Nano CPUs and CPU Quota cannot both be set."
         )
     if nano < 0 or nano > cores * 1_000_000_000:
-        raise InvalidParameter(
-            f"range of CPUs is from 0.01 to {cores}.00, as there are only {cores} CPUs available"
-        )
+        raise InvalidParameter(f"range of CPUs is from 0.01 to {cores}.00, as there are only {cores} CPUs available")
     if period and not 1000 <= period <= 1_000_000:
         raise InvalidParameter("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < quota < 1000:
@@ -242,9 +240,7 @@ def parse_device_rule(text: str) -> dict[str, Any]:
     if len(words) == 3 and words[0] in ("a", "b", "c") and set(words[2]) <= set("rwm"):
         major, colon, minor = words[1].partition(":")
         if colon and all(number == "*" or number.isdigit() for number in (major, minor)):
-            return _rule(
-                words[0], None if major == "*" else int(major), None if minor == "*" else int(minor), words[2]
-            )
+            return _rule(words[0], None if major == "*" else int(major), None if minor == "*" else int(minor), words[2])
     raise InvalidParameter(f"invalid device cgroup rule format: '{text}'")
 
 

@@ -29,9 +29,7 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
     how = _OpenHow(flags | os.O_CLOEXEC, mode, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
     name = os.fsencode(path)
     result = int(
-        _libc.syscall(
-            ctypes.c_long(_SYS_OPENAT2), root, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
-        )
+        _libc.syscall(ctypes.c_long(_SYS_OPENAT2), root, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
     )
     if result < 0:
         errno = ctypes.get_errno()

@@ -61,7 +61,12 @@ def plan(catalog: Catalog, text: str, users: Iterable[User], *, force: bool, pru
             _check(catalog, image, users, force=force, ignore_names=True)
             removal.unname += [(name, image.id) for name in sorted(image.names)]
     taken = {name for name, _ in removal.unname}
-    _check(catalog, image, users, force=force, ignore_names=by_reference or image.names == taken)
+    try:
+        _check(catalog, image, users, force=force, ignore_names=by_reference or image.names == taken)
+    except Conflict:
+        if by_reference:
+            return removal  # the name is gone, the image stays for those who need it
+        raise
     if not by_reference and force:
         removal.unname += [(name, image.id) for name in sorted(image.names - taken)]
     removal.delete.append(image.id)

@@ -56,6 +56,8 @@ class ImageStore:
         self.on_event: Callable[[str, str, dict[str, str]], None] = lambda action, image_id, attributes: None
         self.extra_roots: Roots = []
         """Chains that others keep alive, the build cache for one."""
+        self.companions: dict[str, Any] = {}
+        """What higher houses keep one of per store (the builder), by their name."""
         self._changing = asyncio.Lock()
         self._leases: dict[str, int] = {}
         self._arriving = 0
@@ -330,6 +332,11 @@ class ImageStore:
                     self.snapshots.forget_unused_inits, set(self._roots()) | self.snapshots.chains_in_use()
                 )
         return {"ImagesDeleted": records or None, "SpaceReclaimed": max(0, before - self.disk_usage())}
+
+    async def collect(self) -> None:
+        """Remove all layers that no image, snapshot or other root needs."""
+        if not self._arriving:
+            await self.layers.collect(self._roots())
 
     def _roots(self) -> Names:
         roots = [image.chain_id for image in self.catalog.all() if image.chain_id is not None]

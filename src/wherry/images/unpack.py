@@ -47,17 +47,40 @@ class Unpacked:
 class Unpacker:
     """Unpacks one layer into `layer/fs`, with its recipe at `layer/recipe`. Blocks; use it in a thread."""
 
-    def __init__(self, layer: Path, limits: Limits | None = None, *, recipe: bool = True, overlay: bool = True) -> None:
-        """`overlay=False` unpacks plainly: whiteout names are ordinary names (a build context, `docker import`)."""
-        self._layer = layer
+    def __init__(self, layer: Path, limits: Limits | None = None) -> None:
         (layer / "fs").mkdir(parents=True, exist_ok=True)
-        self._root = RootDir(layer / "fs")
-        self._recipe = RecipeWriter(layer / "recipe") if recipe else None
+        self._begin(layer, layer / "fs", limits)
+        self._recipe: RecipeWriter | None = RecipeWriter(layer / "recipe")
+        self._overlay = True
+
+    def _begin(self, layer: Path, top: Path, limits: Limits | None) -> None:
+        self._layer = layer
+        self._root = RootDir(top)
         self._limits = limits or Limits()
-        self._overlay = overlay
         self._directories: dict[bytes, int] = {}
         self._orphans = 0
+        self._owner: tuple[int | None, int | None] = (None, None)
         self.result = Unpacked()
+
+    @classmethod
+    def into(
+        cls,
+        top: Path,
+        chunks: Iterable[bytes],
+        *,
+        owner: tuple[int | None, int | None] = (None, None),
+        limits: Limits | None = None,
+    ) -> Unpacked:
+        """Unpack plainly into the existing directory `top`: no recipe, whiteout names are ordinary names.
+
+        `owner` replaces the uid and the gid of all entries where it is not None.
+        """
+        unpacker = cls.__new__(cls)
+        unpacker._begin(top, top, limits)
+        unpacker._recipe = None
+        unpacker._overlay = False
+        unpacker._owner = owner
+        return unpacker.run(chunks)
 
     def run(self, chunks: Iterable[bytes]) -> Unpacked:
         """Raises BadArchive for a malformed archive, OSError when the disk refuses."""
@@ -226,7 +249,7 @@ class Unpacker:
                 os.close(source)
         if entry.type == HARDLINK:
             return
-        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        os.chown(name, *self._ids(entry), dir_fd=parent, follow_symlinks=False)
         if entry.type != SYMLINK:
             os.chmod(name, entry.mode, dir_fd=parent)
         if entry.xattrs:
@@ -307,10 +330,14 @@ class Unpacker:
 
     def _attributes(self, fd: int, name: bytes | None, entry: Entry) -> None:
         target = f"/proc/self/fd/{fd}" if name is not None else fd
-        os.chown(target, entry.uid, entry.gid)
+        os.chown(target, *self._ids(entry))
         os.chmod(target, entry.mode)
         if entry.xattrs:
             _set_xattrs(target, entry.xattrs)
+
+    def _ids(self, entry: Entry) -> tuple[int, int]:
+        uid, gid = self._owner
+        return entry.uid if uid is None else uid, entry.gid if gid is None else gid
 
     def _directory_times(self) -> None:
         # Last, and deepest first, because making an entry changes its directory's time.

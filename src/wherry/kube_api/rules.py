@@ -4,13 +4,14 @@ from typing import Any
 
 from wherry.kube_api.api import Api
 from wherry.kube_api.call import Call
-from wherry.schema import decode, merge
+from wherry.schema import decode, defaults, merge
 from wherry.schema.errors import Cause
 from wherry.schema.resource import Object, Resource
 
 
 def apply_defaults(resource: Resource, obj: Object) -> None:
     """Fill in the documented defaults, in place."""
+    defaults.apply_defaults(resource, obj)
 
 
 def check_fields(resource: Resource, obj: Object, raw: bytes | None) -> list[str]:

@@ -43,6 +43,7 @@ class Placement:
     """Path of the pod's network namespace; "" with host network."""
     ipcns: str = ""
     pidns: str = ""
+    shm: str = ""
     cgroup_parent: str = ""
     log_path: str = ""
     resolv_conf: str = ""
@@ -122,6 +123,8 @@ def _pod_section(pod: Object, placement: Placement) -> dict[str, Any]:
         section["ResolvConf"] = placement.resolv_conf
     if placement.hosts:
         section["Hosts"] = placement.hosts
+    if placement.shm:
+        section["Shm"] = placement.shm
     if placement.hostname:
         section["Hostname"] = placement.hostname
     return section

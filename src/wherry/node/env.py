@@ -88,14 +88,13 @@ def environment(pod: Object, container: Object, around: Surroundings) -> dict[st
                 continue
             own[name] = found
         else:
-            own[name] = expand(
-                variable.get("value") or "", lambda key: own[key] if key in own else services.get(key)
-            )
+            own[name] = expand(variable.get("value") or "", lambda key: own[key] if key in own else services.get(key))
     return {**{key: value for key, value in services.items() if key not in own}, **own}
 
 
 def _is_master(service: Object) -> bool:
-    return service["metadata"]["name"] == "kubernetes" and service["metadata"].get("namespace") == "default"
+    meta = service["metadata"]
+    return bool(meta["name"] == "kubernetes" and meta.get("namespace") == "default")
 
 
 def service_variables(namespace: str, services: Iterable[Object]) -> dict[str, str]:
@@ -217,7 +216,7 @@ def field_value(pod: Object, path: str, around: Surroundings) -> str:
         "status.podIPs": ",".join(around.pod_ips),
     }
     if path not in simple:
-        raise ConfigError(f'unsupported fieldPath: {path}')
+        raise ConfigError(f"unsupported fieldPath: {path}")
     return str(simple[path])
 
 

@@ -18,7 +18,7 @@ async def run_hook(hook: Object, container: Object, host: str, run: Exec, timeou
     if "sleep" in hook:
         await asyncio.wait_for(asyncio.sleep(float(hook["sleep"].get("seconds") or 0)), timeout)
         return
-    handler = {key: hook[key] for key in ("exec", "httpGet", "tcpSocket") if key in hook}
+    handler: Object = {key: hook[key] for key in ("exec", "httpGet", "tcpSocket") if key in hook}
     if "httpGet" in handler:
         # A hook is one request whose answer does not count beyond its having come.
         handler["httpGet"] = {"port": 80, **handler["httpGet"]}

@@ -40,10 +40,7 @@ def hosts(pod: Object, ips: Sequence[str], host_hosts: str, cluster_domain: str)
 
 def pods_aliases(pod: Object) -> list[str]:
     """One line per hostAlias."""
-    return [
-        "\t".join([alias["ip"], *(alias.get("hostnames") or [])])
-        for alias in pod["spec"].get("hostAliases") or []
-    ]
+    return ["\t".join([alias["ip"], *(alias.get("hostnames") or [])]) for alias in pod["spec"].get("hostAliases") or []]
 
 
 def resolv_conf(pod: Object, host_conf: str, cluster_dns: Sequence[str], cluster_domain: str) -> str:

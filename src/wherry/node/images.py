@@ -67,7 +67,8 @@ class Images:
         try:
             present = await self._runtime.image(reference)
         except ValueError as error:
-            message = f'Failed to apply default image tag "{reference}": couldn\'t parse image name "{reference}": {error}'
+            why = f'couldn\'t parse image name "{reference}": {error}'
+            message = f'Failed to apply default image tag "{reference}": {why}'
             self._record(pod, "Warning", "InspectFailed", message, name)
             self._record(pod, "Warning", "Failed", "Error: InvalidImageName", name)
             raise ImageError("InvalidImageName", message, now + BACKOFF_MAX) from error
@@ -131,7 +132,10 @@ class Images:
             except (ApiError, OSError):
                 secret = None
             if secret is None:
-                message = f"Unable to retrieve some image pull secrets ({name}); attempting to pull the image may not succeed."
+                message = (
+                    f"Unable to retrieve some image pull secrets ({name}); "
+                    "attempting to pull the image may not succeed."
+                )
                 self._record(pod, "Warning", "FailedToRetrieveImagePullSecret", message)
                 continue
             found.update(registry_auths(secret))

@@ -6,6 +6,7 @@ runs in one task per container, so that nothing waits for it but that container.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
@@ -106,6 +107,7 @@ class PodWorker:
         self._kill_before: float | None = None
         self._kill_changed = asyncio.Event()
         self._finished = False
+        self._waiting: dict[str, tuple[str, str]] = {}
         self._interruptible: set[str] = set()
         self._reloads: set[asyncio.Task[None]] = set()
         self._publisher = StatusPublisher(node.client, pod, node.clock, self._on_written)
@@ -181,6 +183,13 @@ class PodWorker:
         index = 1 if previous else 0
         return views[index] if len(views) > index else None
 
+    def waiting_reason(self, name: str) -> str:
+        """The reason with which a container waits, "" when it does not."""
+        return self._waiting.get(name, ("", ""))[0]
+
+    def is_waiting(self, name: str) -> bool:
+        return name in self._waiting
+
     @property
     def sandbox(self) -> Sandbox | None:
         return self._sandbox
@@ -199,6 +208,7 @@ class PodWorker:
                 self._check_deadline(now)
                 observed = self._observe()
                 decision = decide(self.pod, observed, now)
+                self._waiting = decision.waiting
                 for action in decision.actions:
                     self._perform(action, now)
                 if not self._finished:
@@ -249,7 +259,9 @@ class PodWorker:
         match action:
             case Prepare():
                 if self._prepare_task is None and now >= self._prepare_at:
-                    self._prepare_task = asyncio.create_task(self._prepare(), name=f"prepare {pods.full_name(self.pod)}")
+                    self._prepare_task = asyncio.create_task(
+                        self._prepare(), name=f"prepare {pods.full_name(self.pod)}"
+                    )
             case Start():
                 self._launch(action.name, self._start(action))
             case Kill():
@@ -271,7 +283,7 @@ class PodWorker:
             except (RuntimeFailure, OSError) as error:
                 log.warning("pod %s, container %s: %s", pods.full_name(self.pod), name, error)
                 self._hold(name, str(error))
-            except Exception as error:  # noqa: BLE001 - one broken container must not take the pod's worker down
+            except Exception as error:
                 log.exception("pod %s, container %s", pods.full_name(self.pod), name)
                 self._hold(name, str(error))
             finally:
@@ -386,7 +398,7 @@ class PodWorker:
         created = await self._create(action, container)
         if created is None:
             return
-        id, placement = created
+        id, _placement = created
         self._errors.pop(action.name, None)
         self._node.record(self.pod, "Normal", "Created", f"Created container: {action.name}", action.name)
         self._exits[id] = asyncio.Event()
@@ -462,6 +474,7 @@ class PodWorker:
             mounts=mounts,
             netns=sandbox.netns,
             ipcns=sandbox.ipcns,
+            shm=sandbox.shm,
             cgroup_parent=sandbox.cgroup,
             resolv_conf=sandbox.resolv_conf,
             hosts=sandbox.hosts,
@@ -472,18 +485,13 @@ class PodWorker:
         )
 
     def _own_mounts(self, container: Object, attempt: int) -> list[Mount]:
-        """/dev/shm and the termination message file."""
-        assert self._sandbox is not None
-        found = []
-        if self._sandbox.shm and not any(m["mountPath"] == "/dev/shm" for m in container.get("volumeMounts") or []):
-            found.append(Mount(self._sandbox.shm, "/dev/shm"))
+        """The termination message file."""
         path = self._message_file(container["name"], attempt)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         path.chmod(0o666)
         target = container.get("terminationMessagePath") or container_spec.DEFAULT_MESSAGE_PATH
-        found.append(Mount(str(path), target))
-        return found
+        return [Mount(str(path), target)]
 
     def _message_file(self, name: str, attempt: int) -> Path:
         return self._node.volumes.pod_dir(self.uid) / "containers" / name / str(attempt)
@@ -565,10 +573,8 @@ class PodWorker:
                 wait.cancel()
 
     async def _remove(self, id: str, name: str) -> None:
-        try:
+        with contextlib.suppress(NoSuchContainer):
             await self._node.runtime.remove(id)
-        except NoSuchContainer:
-            pass
         self._drop(id, name)
 
     # What the engine tells.
@@ -802,7 +808,7 @@ class PodWorker:
         self._volumes = None
 
     async def _delete_from_api(self) -> None:
-        try:
+        with contextlib.suppress(NotFound, Conflict):
             await self._node.client.delete(
                 PODS,
                 pods.name(self.pod),
@@ -810,8 +816,6 @@ class PodWorker:
                 uid=self.pod["metadata"]["uid"],
                 grace_period_seconds=0,
             )
-        except (NotFound, Conflict):
-            pass
 
     def _on_written(self, pod: Object) -> None:
         self._node.written(pod)

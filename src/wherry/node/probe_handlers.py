@@ -104,7 +104,9 @@ def _url(action: dict[str, Any], container: Object, host: str) -> str:
     target = action.get("host") or host
     shown = f"[{target}]" if ":" in target else target
     path = action.get("path") or "/"
-    return f"{scheme}://{shown}:{port_number(action.get('port'), container)}{path if path.startswith('/') else '/' + path}"
+    return (
+        f"{scheme}://{shown}:{port_number(action.get('port'), container)}{path if path.startswith('/') else '/' + path}"
+    )
 
 
 async def _http(action: dict[str, Any], container: Object, host: str) -> Result:

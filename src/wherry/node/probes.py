@@ -39,9 +39,8 @@ class ContainerProbes:
     async def run(self, *, started: bool = False) -> None:
         """Until cancelled. `started`: the startup probe has passed already (an adopted container)."""
         startup = self._container.get("startupProbe")
-        if startup and not started:
-            if not await self._loop("startup", startup, until_first=True):
-                return
+        if startup and not started and not await self._loop("startup", startup, until_first=True):
+            return
         self._report.set("startup", True)
         loops = [
             self._loop(kind, self._container[f"{kind}Probe"])

@@ -4,7 +4,7 @@
 one on a real engine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -50,6 +50,36 @@ class ContainerEvent:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+class Session(Protocol):
+    """A running process's stdio: iterate over (1 stdout | 2 stderr, bytes) until it ends."""
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    def close_stdin(self) -> None: ...
+
+    async def resize(self, height: int, width: int) -> None: ...
+
+    def detach(self) -> None: ...
+
+    async def wait(self) -> int:
+        """The exit code, once the iteration has ended."""
+        ...
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """What part of a log: `since` in epoch seconds (0 is all), `tail` lines (None is all)."""
+
+    follow: bool = False
+    since: float = 0.0
+    tail: int | None = None
+    timestamps: bool = False
+    stdout: bool = True
+    stderr: bool = True
+
+
 class Runtime(Protocol):
     """Every method raises RuntimeFailure; those that take an id raise NoSuchContainer when it is gone."""
 
@@ -81,6 +111,22 @@ class Runtime(Protocol):
         """The last lines of the log."""
         ...
 
+    async def open_exec(self, id: str, command: list[str], *, stdin: bool, tty: bool, stderr: bool) -> Session:
+        """Start a command in a container, with its stdio connected."""
+        ...
+
+    async def open_attach(self, id: str, *, stdin: bool, stdout: bool, stderr: bool) -> Session:
+        """Connect to the container's own process."""
+        ...
+
+    def logs(self, id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """The log, one chunk per line or more."""
+        ...
+
+    async def cgroup_path(self, id: str) -> str:
+        """The container's cgroup, relative to each hierarchy."""
+        ...
+
     async def log_path(self, id: str) -> str:
         """The engine's own log file of a container, or ""."""
         ...
@@ -90,6 +136,10 @@ class Runtime(Protocol):
         ...
 
     async def pull(self, reference: str, auths: Mapping[str, RegistryAuth]) -> ImageInfo: ...
+
+    async def image_list(self) -> list[dict[str, Any]]:
+        """{names, sizeBytes} of every image, largest first, as NodeStatus shows them."""
+        ...
 
     def subscribe(self, handler: Callable[[ContainerEvent], None]) -> Callable[[], None]:
         """Tell `handler` of events at once; returns how to stop."""

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+from wherry.cluster_net.pod_network import HostPortTaken
+from wherry.engine.errors import EngineError
 from wherry.host import cgroups, mounts
 from wherry.host.instance import Instance
 from wherry.node import hostfiles, pods, resources
@@ -93,10 +95,12 @@ class Sandboxes:
                 entry["name"]: entry["value"]
                 for entry in (pod["spec"].get("securityContext") or {}).get("sysctls") or []
             }
-            added = await self._network.add(uid, host_ports=host_ports(pod), sysctls=sysctls)
+            try:
+                added = await self._network.add(uid, host_ports=host_ports(pod), sysctls=sysctls)
+            except (HostPortTaken, EngineError) as error:
+                raise OSError(str(error)) from error
             netns, ips = str(added.netns), tuple(added.ips)
-        sandbox = await asyncio.to_thread(self._build, pod, pod_dir, netns, ips)
-        return sandbox
+        return await asyncio.to_thread(self._build, pod, pod_dir, netns, ips)
 
     async def remove(self, uid: str, *, cgroup: str = "") -> None:
         """Idempotent."""

@@ -23,12 +23,8 @@ def pod_status(
 ) -> dict[str, Any]:
     """The PodStatus to publish. `host_ips` are the node's addresses, primary first."""
     old = pod.get("status") or {}
-    init_statuses = [
-        _container_status(pod, c, observed, decision, init=True) for c in pods.init_containers(pod)
-    ]
-    main_statuses = [
-        _container_status(pod, c, observed, decision, init=False) for c in pods.main_containers(pod)
-    ]
+    init_statuses = [_container_status(pod, c, observed, decision, init=True) for c in pods.init_containers(pod)]
+    main_statuses = [_container_status(pod, c, observed, decision, init=False) for c in pods.main_containers(pod)]
     debug_statuses = [
         _container_status(pod, c, observed, decision, init=False, debug=True) for c in pods.ephemeral_containers(pod)
     ]

@@ -74,7 +74,13 @@ class FakeKubelet:
         address = f"10.1.{self._addresses // 250}.{self._addresses % 250 + 1}"
         await self._write(
             pod,
-            {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions, "startTime": now},
+            {
+                "phase": "Running",
+                "podIP": address,
+                "podIPs": [{"ip": address}],
+                "conditions": conditions,
+                "startTime": now,
+            },
         )
         return True
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +13,7 @@ from wherry.docker_api import ApiServer, serve
 from .fake_engine import FakeEngine
 
 if TYPE_CHECKING:
-    from wherry.engine import Engine
+    from wherry.engine.engine import Engine
 
 
 class RawClient:
@@ -44,6 +44,13 @@ class RawClient:
     async def json(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, Any]:
         status, _, content = await self.send(method, path, body, **more)
         return status, json.loads(content) if content else None
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets the event loop run until `condition` holds; fails after five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  the condition lies in code under test, which sets no event for us
+            await asyncio.sleep(0)
 
 
 def split_answer(answer: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -8,6 +8,8 @@ from wherry.engine.events import Events
 from wherry.engine.filters import Filters
 from wherry.engine.streams import Attachment
 
+Records = list[tuple[int, bytes]]
+
 
 class FakeContainers:
     def __init__(self) -> None:
@@ -15,7 +17,7 @@ class FakeContainers:
         self.created: list[tuple[str | None, dict[str, Any]]] = []
         self.calls: list[tuple[Any, ...]] = []
         self.attached: list[Attachment] = []
-        self.records: list[tuple[int, bytes]] = [(1, b"one\n"), (2, b"two\n")]
+        self.records: Records = [(1, b"one\n"), (2, b"two\n")]
 
     def _find(self, ref: str) -> None:
         if ref != "web":
@@ -61,10 +63,9 @@ class FakeContainers:
         self.attached.append(attachment)
         return attachment
 
-    async def logs(self, ref: str, **options: Any) -> AsyncIterator[tuple[int, bytes]]:
+    async def log_batches(self, ref: str, **options: Any) -> AsyncIterator[Records]:
         self.calls.append(("logs", options))
-        for record in self.records:
-            yield record
+        yield self.records
 
     async def resize(self, ref: str, height: int, width: int) -> None:
         self.calls.append(("resize", ref, height, width))

@@ -12,7 +12,7 @@ from wherry.docker_api import ApiServer, ServeError, TcpAddress, serve
 from .fake_engine import FakeEngine
 
 if TYPE_CHECKING:
-    from wherry.engine import Engine
+    from wherry.engine.engine import Engine
 
 
 async def test_the_socket_is_closed_to_others_and_goes_away(engine: FakeEngine, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ async def test_a_path_that_no_socket_can_have(engine: FakeEngine, tmp_path: Path
 
 
 async def test_plain_tcp_is_for_loopback_only(engine: FakeEngine, tmp_path: Path) -> None:
-    with pytest.raises(ServeError, match="without TLS on 0.0.0.0:2375"):
+    with pytest.raises(ServeError, match=r"without TLS on 0.0.0.0:2375"):
         await serve(cast("Engine", engine), tmp_path / "d.sock", tcp=[TcpAddress("0.0.0.0", 2375)])
     assert not (tmp_path / "d.sock").exists()
 

@@ -14,12 +14,12 @@ def test_both_forms_and_none_are_read() -> None:
 
 @pytest.mark.parametrize("raw", ["[", "[]", "1", '{"a":1}', '{"a":[1]}', '{"a":{"x":1}}'])
 def test_anything_else_is_an_invalid_filter(raw: str) -> None:
-    with pytest.raises(InvalidParameter, match="^invalid filter$"):
+    with pytest.raises(InvalidParameter, match=r"^invalid filter$"):
         parse_filters(raw)
 
 
 def test_unknown_keys_are_named() -> None:
-    with pytest.raises(InvalidParameter, match="^invalid filter 'colour'$"):
+    with pytest.raises(InvalidParameter, match=r"^invalid filter 'colour'$"):
         Filters(colour=["red"]).validate({"label"})
 
 

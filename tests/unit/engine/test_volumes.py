@@ -42,7 +42,7 @@ async def test_create_inspect_list_remove(volumes: Volumes) -> None:
     assert await volumes.create({"Name": "data"}) == created
     await volumes.remove("data")
     assert not Path(created["Mountpoint"]).exists()
-    with pytest.raises(NotFound, match="^get data: no such volume$"):
+    with pytest.raises(NotFound, match=r"^get data: no such volume$"):
         volumes.inspect("data")
     with pytest.raises(NotFound):
         await volumes.remove("data")

@@ -1,5 +1,150 @@
-"""`/images`: the image store."""
+"""`/images` and `/distribution`: the image store."""
 
-from wherry.docker_api.routing import Routes
+import functools
+from typing import Any
+
+from aiohttp import web
+
+from wherry.docker_api import compat
+from wherry.docker_api.progress import Tell, progress_stream
+from wherry.docker_api.registry_auth import registry_auth
+from wherry.docker_api.replies import bytes_stream, empty, json_reply
+from wherry.docker_api.routing import Call, Routes
+from wherry.engine import errors
+from wherry.engine.errors import InvalidParameter
 
 routes = Routes()
+
+
+@routes.get("/images/json")
+async def list_images(call: Call) -> web.StreamResponse:
+    query = call.query
+    filters = query.filters()
+    if call.version < (1, 25) and "reference" not in filters and query.text("filter"):
+        filters["reference"] = [query.text("filter")]
+    images = call.engine.images.list(
+        filters,
+        all_images=query.boolean("all"),
+        shared_size=call.version >= (1, 42) and query.boolean("shared-size"),
+    )
+    return json_reply([compat.image_summary(image, call.version) for image in images])
+
+
+@routes.post("/images/create")
+async def create(call: Call) -> web.StreamResponse:
+    query = call.query
+    platform = query.text("platform") if call.version >= (1, 32) else ""
+    if query.text("fromImage"):
+        return await _pull(call, platform)
+    source = query.text("fromSrc")
+    if source != "-":
+        raise errors.NotImplemented(f"importing from a URL is not supported by this engine: fetch {source} and pipe it")
+
+    async def load(tell: Tell) -> None:
+        image_id = await call.engine.images.import_(
+            call.request.content.iter_any(),
+            repo=query.text("repo") or None,
+            tag=query.text("tag") or None,
+            message=query.text("message") or f"Imported from {source}",
+            changes=query.texts("changes"),
+            platform=platform or None,
+        )
+        tell({"status": image_id})
+
+    return await progress_stream(call, load)
+
+
+async def _pull(call: Call, platform: str) -> web.StreamResponse:
+    # `pull -a` sends a name that ends in a colon.
+    name = call.query.text("fromImage").removesuffix(":")
+    tag = call.query.text("tag")
+    if name == "scratch":
+        raise errors.Forbidden("'scratch' is a reserved name")
+    reference = name
+    if tag:
+        reference = f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
+    pull = functools.partial(
+        call.engine.images.pull, reference, auth=registry_auth(call.request), platform=platform or None
+    )
+    return await progress_stream(call, lambda tell: pull(progress=tell))
+
+
+@routes.post("/images/load")
+async def load(call: Call) -> web.StreamResponse:
+    quiet = call.query.boolean("quiet", True)
+    images = call.engine.images
+    return await progress_stream(
+        call, lambda tell: images.load(call.request.content.iter_any(), tell, quiet=quiet), errors_inside=True
+    )
+
+
+@routes.get("/images/get")
+async def save_many(call: Call) -> web.StreamResponse:
+    names = call.query.texts("names")
+    if not names:
+        raise InvalidParameter("no images to save: give at least one name")
+    return await bytes_stream(call, call.engine.images.save(names), "application/x-tar")
+
+
+@routes.get("/images/search")
+async def search(call: Call) -> web.StreamResponse:
+    limit = call.query.integer("limit", 0) or 0
+    if limit < 0 or limit > 100:
+        raise InvalidParameter(f"Limit {limit} is outside the range of [1, 100]")
+    raise errors.NotImplemented("searching Docker Hub is not supported by this engine")
+
+
+@routes.post("/images/prune")
+async def prune(call: Call) -> web.StreamResponse:
+    return json_reply(await call.engine.images.prune(call.query.filters()))
+
+
+@routes.get("/images/{name}/get")
+async def save_one(call: Call) -> web.StreamResponse:
+    return await bytes_stream(call, call.engine.images.save([call.name]), "application/x-tar")
+
+
+@routes.get("/images/{name}/json")
+async def inspect(call: Call) -> web.StreamResponse:
+    return json_reply(compat.image(call.engine.images.inspect(call.name), call.version))
+
+
+@routes.get("/images/{name}/history")
+async def history(call: Call) -> web.StreamResponse:
+    return json_reply(call.engine.images.history(call.name))
+
+
+@routes.post("/images/{name}/push")
+async def push(call: Call) -> web.StreamResponse:
+    push = functools.partial(
+        call.engine.images.push, call.name, call.query.text("tag") or None, auth=registry_auth(call.request)
+    )
+    return await progress_stream(call, lambda tell: push(progress=tell))
+
+
+@routes.post("/images/{name}/tag")
+async def tag(call: Call) -> web.StreamResponse:
+    repo = call.query.text("repo")
+    if repo == "sha256":
+        raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
+    if not repo:
+        raise InvalidParameter("invalid reference format")
+    await call.engine.images.tag(call.name, repo, call.query.text("tag") or None)
+    return empty(201)
+
+
+@routes.delete("/images/{name}")
+async def remove(call: Call) -> web.StreamResponse:
+    if not call.name.strip():
+        raise InvalidParameter("image name cannot be blank")
+    query = call.query
+    removed: list[dict[str, Any]] = await call.engine.images.remove(
+        call.name, force=query.boolean("force"), prune=not query.boolean("noprune")
+    )
+    return json_reply(removed)
+
+
+@routes.get("/distribution/{name}/json")
+async def distribution(call: Call) -> web.StreamResponse:
+    about = await call.engine.images.distribution(call.name, auth=registry_auth(call.request))
+    return json_reply(about)

@@ -11,7 +11,7 @@ routes = Routes()
 
 @routes.get("/networks")
 async def list_networks(call: Call) -> web.StreamResponse:
-    return json_reply(await call.engine.networks.list(call.query.filters()))
+    return json_reply(call.engine.networks.list(call.query.filters()))
 
 
 @routes.post("/networks/create")
@@ -41,7 +41,7 @@ async def disconnect(call: Call) -> web.StreamResponse:
 
 @routes.get("/networks/{name}")
 async def inspect_network(call: Call) -> web.StreamResponse:
-    return json_reply(await call.engine.networks.inspect(call.name, verbose=call.query.boolean("verbose")))
+    return json_reply(call.engine.networks.inspect(call.name, verbose=call.query.boolean("verbose")))
 
 
 @routes.delete("/networks/{name}")

@@ -75,9 +75,9 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     engine = call.engine
     usage: dict[str, Any] = {}
     if "Images" in fields:
-        images = await engine.images.usage()
-        usage["LayersSize"] = images["LayersSize"]
-        usage["Images"] = [compat.image_summary(item, call.version) for item in images["Images"]]
+        usage["LayersSize"] = engine.images.disk_usage()
+        images = engine.images.list(shared_size=True, count_containers=True)
+        usage["Images"] = [compat.image_summary(item, (1, 51)) for item in images]
     if "Containers" in fields:
         containers = await engine.containers.list(all=True, size=True)
         usage["Containers"] = [compat.container_summary(item, call.version) for item in containers]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wherry.engine.errors import Forbidden, InvalidParameter, NotFound, NotImplemented as Unsupported
+from wherry.engine.errors import Forbidden, InvalidParameter, NotFound
+from wherry.engine.errors import NotImplemented as Unsupported
 from wherry.engine.networks.firewall import NetworkRules
 from wherry.engine.networks.ipam import Pool, Subnet, choose_subnet, overlapping
 from wherry.host.netlink import IPNetwork

@@ -9,15 +9,15 @@ import logging
 import secrets
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from wherry.engine.networks.dns_wire import SERVFAIL, BadQuery, Query, format_error, parse_query, response
 
 log = logging.getLogger(__name__)
 
-Answer = Callable[[Query, bool], bytes | None]
-"""(query, over TCP) → the answer, or None to forward."""
+Answer = Callable[[Query, bool], bytes | Awaitable[bytes] | None]
+"""(query, over TCP) → the answer, or something that will give it, or None to forward."""
 
 _BURST = 64
 _TCP_IDLE = 10.0
@@ -39,7 +39,7 @@ class Forwarder:
             for server in self.servers:
                 try:
                     async with asyncio.timeout(self._timeout):
-                        answer = await (self._ask_tcp if tcp else self._ask_udp)(server, query.raw)
+                        answer = await self._ask_one(server, query.raw, tcp)
                 except (OSError, TimeoutError):
                     continue
                 if answer[3] & 0x0F in (SERVFAIL, 5):
@@ -47,6 +47,13 @@ class Forwarder:
                     continue
                 return answer
         return last or response(query, code=SERVFAIL)
+
+    async def _ask_one(self, server: str, raw: bytes, tcp: bool) -> bytes:
+        if tcp:
+            # Some servers of small networks speak UDP only.
+            with contextlib.suppress(OSError):
+                return await self._ask_tcp(server, raw)
+        return await self._ask_udp(server, raw)
 
     async def _ask_udp(self, server: str, raw: bytes) -> bytes:
         loop = asyncio.get_running_loop()
@@ -117,10 +124,10 @@ class DnsServer:
                 self._send(format_error(data), client)
                 continue
             answer = self._answer(query, False)
-            if answer is not None:
+            if isinstance(answer, bytes):
                 self._send(answer, client)
             else:
-                task = self._loop.create_task(self._forward(query, client))
+                task = self._loop.create_task(self._answer_later(query, answer, client))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -130,8 +137,8 @@ class DnsServer:
             with contextlib.suppress(OSError):
                 self._udp.sendto(answer, client)
 
-    async def _forward(self, query: Query, client: Any) -> None:
-        self._send(await self._forwarder.ask(query, False), client)
+    async def _answer_later(self, query: Query, answer: Awaitable[bytes] | None, client: Any) -> None:
+        self._send(await (answer or self._forwarder.ask(query, False)), client)
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -142,9 +149,10 @@ class DnsServer:
                 try:
                     query = parse_query(data)
                 except BadQuery:
-                    answer = format_error(data)
+                    answer: bytes | None = format_error(data)
                 else:
-                    answer = self._answer(query, True) or await self._forwarder.ask(query, True)
+                    given = self._answer(query, True) or self._forwarder.ask(query, True)
+                    answer = given if isinstance(given, bytes) else await given
                 if answer is None:
                     return
                 writer.write(struct.pack("!H", len(answer)) + answer)

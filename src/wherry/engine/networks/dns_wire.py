@@ -157,6 +157,68 @@ def format_error(data: bytes) -> bytes | None:
     return data[:2] + struct.pack("!HHHHH", 0x8000 | FORMERR, 0, 0, 0, 0)
 
 
+def retarget(query: Query, name: str) -> Query:
+    """The same question about another name."""
+    question = encode_name(name) + query.question[-4:]
+    raw = query.raw[:12] + question + query.raw[12 + len(query.question) :]
+    return Query(query.id, query.flags, name, query.type, question, query.edns, query.limit, raw)
+
+
+def _read_name(data: bytes, offset: int) -> tuple[str, int]:
+    """A possibly compressed name and where it ends. Raises ValueError."""
+    labels: list[str] = []
+    end = -1
+    for _ in range(128):
+        length = data[offset]
+        if length & 0xC0 == 0xC0:
+            end = offset + 2 if end < 0 else end
+            offset = struct.unpack_from("!H", data, offset)[0] & 0x3FFF
+        elif length == 0:
+            return ".".join(labels), offset + 1 if end < 0 else end
+        else:
+            labels.append(data[offset + 1 : offset + 1 + length].decode("utf-8", "replace").lower())
+            offset += 1 + length
+    raise ValueError("name loops")
+
+
+def _records(data: bytes) -> list[tuple[int, Record]]:
+    """(section, record) of an answer: section 0 answers, 1 authority, 2 additional. Names in CNAME data are expanded;
+    other data is as it came. Raises ValueError, IndexError, struct.error for broken messages."""
+    _, _, questions, *counts = _head.unpack_from(data)
+    offset = 12
+    for _ in range(questions):
+        _, offset = _read_name(data, offset)
+        offset += 4
+    found = []
+    for section, count in enumerate(counts):
+        for _ in range(count):
+            name, offset = _read_name(data, offset)
+            kind, _, ttl, length = _record.unpack_from(data, offset)
+            offset += 10
+            rdata = data[offset : offset + length]
+            if kind in (CNAME, PTR, NS):
+                rdata = encode_name(_read_name(data, offset)[0])
+            offset += length
+            found.append((section, Record(name, kind, ttl, rdata)))
+    return found
+
+
+def read_answers(data: bytes) -> list[Record]:
+    """The A, AAAA, CNAME and TXT records of an answer's answer section; empty for a broken message."""
+    try:
+        return [r for section, r in _records(data) if section == 0 and r.type in (A, AAAA, CNAME, TXT)]
+    except (ValueError, IndexError, struct.error):
+        return []
+
+
+def shortest_ttl(data: bytes) -> int:
+    """For how many seconds an answer may be kept: its shortest TTL; 0 without records or for a broken message."""
+    try:
+        return min((record.ttl for _, record in _records(data) if record.type != OPT), default=0)
+    except (ValueError, IndexError, struct.error):
+        return 0
+
+
 def reverse_address(name: str) -> str | None:
     """The address that a PTR question's name stands for (`2.0.17.172.in-addr.arpa`), or None."""
     labels = name.split(".")

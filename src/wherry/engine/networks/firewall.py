@@ -3,7 +3,7 @@
 One table per instance, `inet wherry_<id>`. Its chains never change; a network or a published port is an element of
 a set or a map, so a change costs what changed and happens at once or not at all. Pure functions that give documents.
 
-`bridges` all our bridges; `same` pairs of a bridge with itself; `internal` bridges without a way out; `masquerade4/6`
+`bridges` all our bridges; `same` pairs of a bridge with itself; `local4/6` pairs of a subnet with its bridge; `internal` bridges without a way out; `masquerade4/6`
 subnets that get the host's address on their way out; `publish4/6` (host address, protocol, port) → (container
 address, port); `publish_any4/6` the same for all of the host's addresses.
 """
@@ -39,6 +39,8 @@ table inet {table} {{
     set bridges {{ type ifname; }}
     set same {{ type ifname . ifname; }}
     set internal {{ type ifname; }}
+    set local4 {{ type ipv4_addr . ifname; flags interval; }}
+    set local6 {{ type ipv6_addr . ifname; flags interval; }}
     set masquerade4 {{ type ipv4_addr; flags interval; }}
     set masquerade6 {{ type ipv6_addr; flags interval; }}
     map publish4 {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
@@ -71,7 +73,9 @@ table inet {table} {{
     chain postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
         # Published on the same network, or reached from 127.0.0.1: the answer must come back through the host.
-        ct status dnat iifname . oifname @same masquerade
+        # (By address: where bridges call iptables, the packet comes here without its input interface.)
+        ct status dnat ip saddr . oifname @local4 masquerade
+        ct status dnat ip6 saddr . oifname @local6 masquerade
         ct status dnat ip saddr 127.0.0.0/8 oifname @bridges masquerade
         ip saddr @masquerade4 oifname != @bridges masquerade
         ip6 saddr @masquerade6 oifname != @bridges masquerade
@@ -103,9 +107,10 @@ def network_elements(verb: str, table: str, network: NetworkRules) -> str:
     document = elements(verb, table, "bridges", [name]) + elements(verb, table, "same", [f"{name} . {name}"])
     if network.internal:
         document += elements(verb, table, "internal", [name])
-    elif network.masquerade:
-        for version in (4, 6):
-            subnets = [str(subnet) for subnet in network.subnets if subnet.version == version]
+    for version in (4, 6):
+        subnets = [str(subnet) for subnet in network.subnets if subnet.version == version]
+        document += elements(verb, table, f"local{version}", [f"{subnet} . {name}" for subnet in subnets])
+        if network.masquerade and not network.internal:
             document += elements(verb, table, f"masquerade{version}", subnets)
     return document
 

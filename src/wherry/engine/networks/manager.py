@@ -450,7 +450,7 @@ class Networks:
         gateways = [(e, version) for version in (4, 6) if (e := sandbox.gateway_endpoint(version))]
         sysctls = {name: value for name, value in request.sysctls.items() if name.startswith("net.")}
 
-        def wire() -> None:
+        def wire() -> names.Sockets | None:
             descriptor = os.open(namespace.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 sandboxes.wire(self._netlink, namespace.netlink, descriptor, endpoints, gateways)
@@ -460,12 +460,16 @@ class Networks:
                 sandboxes.set_sysctls(namespace.path, sysctls)
             if sandbox.ports:
                 self._nft.run(firewall.port_elements("add", self._instance.nft_table, sandbox.published()))
+            sockets = names.open_sockets(namespace.path) if user_defined else None
+            if sockets:
+                sandbox.resolver = [sock.getsockname()[1] for sock in sockets]
             sandbox.save(self._directory)
+            return sockets
 
-        sandbox.resolver = any(not self._networks[e.network_id].is_default for e in sandbox.endpoints)
-        await asyncio.to_thread(wire)
-        if sandbox.resolver:
-            await self._start_resolver(sandbox)
+        user_defined = any(not self._networks[e.network_id].is_default for e in sandbox.endpoints)
+        sockets = await asyncio.to_thread(wire)
+        if sockets:
+            await self._serve_names(sandbox, sockets)
         for endpoint in sandbox.endpoints:
             self._publish_names(sandbox, endpoint)
 
@@ -598,8 +602,12 @@ class Networks:
             self._table.add(named)
 
     async def _start_resolver(self, sandbox: Sandbox) -> None:
+        sockets = await asyncio.to_thread(names.open_sockets, sandbox.netns, sandbox.resolver)
+        sandbox.resolver = [sock.getsockname()[1] for sock in sockets]
+        await self._serve_names(sandbox, sockets)
+
+    async def _serve_names(self, sandbox: Sandbox, sockets: names.Sockets) -> None:
         servers = sandbox.request.dns or read_host_resolv_conf().nameservers
-        sockets = await asyncio.to_thread(names.open_sockets, sandbox.netns)
         resolver = names.ContainerResolver(self._table, lambda: self._scope(sandbox))
         self._resolvers[sandbox.id] = await names.serve(sockets, resolver, servers)
 
@@ -737,9 +745,7 @@ class Networks:
         endpoint = self._reserve_endpoint(sandbox, network, config)
         try:
             await asyncio.to_thread(self._wire_more, sandbox, endpoint)
-            needs_resolver = not sandbox.resolver and not network.is_default
-            if needs_resolver:
-                sandbox.resolver = True
+            if not sandbox.resolver and not network.is_default:
                 await self._start_resolver(sandbox)
             self._publish_names(sandbox, endpoint)
             sandbox.save(self._directory)
@@ -841,7 +847,7 @@ class Networks:
             dns=request.dns,
             search=request.dns_search,
             options=request.dns_options,
-            internal_resolver=sandbox.resolver,
+            internal_resolver=bool(sandbox.resolver),
         )
         return NetworkSandbox(
             netns=sandbox.netns,

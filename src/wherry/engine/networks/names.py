@@ -8,11 +8,13 @@ The sockets are the container's own: bound inside its namespace on a port of the
 127.0.0.11:53. So port 53 stays free for a name server that the container itself may run.
 """
 
+import contextlib
 import random
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from wherry.engine.networks.dns_server import DnsServer, Forwarder
 from wherry.engine.networks.dns_wire import (
@@ -29,14 +31,15 @@ from wherry.engine.networks.dns_wire import (
 )
 from wherry.engine.networks.files import RESOLVER_ADDRESS
 from wherry.host.namespaces import run_inside
-from wherry.host.nftables import Nftables
+from wherry.host.nftables import Nftables, NftError
+
+Sockets: TypeAlias = tuple[socket.socket, socket.socket]
+"""UDP and TCP."""
 
 TTL = 600
 """Seconds, as Docker's."""
 
 _RULES = """
-add table ip wherry_dns
-delete table ip wherry_dns
 table ip wherry_dns {{
     chain output {{
         type nat hook output priority -100;
@@ -138,23 +141,24 @@ class ContainerResolver:
         return []
 
 
-def open_sockets(netns: Path) -> tuple[socket.socket, socket.socket]:
+def open_sockets(netns: Path, ports: Sequence[int] = ()) -> Sockets:
     """UDP and TCP sockets inside the namespace, with the rules that lead 127.0.0.11:53 to them. Blocks.
 
-    Replaces the rules of an earlier resolver, so it also serves after a restart.
+    `ports` are those of an earlier resolver of this namespace: if they are free, its rules still hold. Replacing
+    rules makes the kernel wait for some 20 ms, adding them does not.
     """
 
-    def inside() -> tuple[socket.socket, socket.socket]:
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    def inside() -> Sockets:
+        if ports:
+            with contextlib.suppress(OSError):
+                return _bind(*ports)
+        udp, tcp = _bind(0, 0)
         try:
-            udp.bind((RESOLVER_ADDRESS, 0))
-            tcp.bind((RESOLVER_ADDRESS, 0))
-            tcp.listen(16)
-            ports = {"udp": udp.getsockname()[1], "tcp": tcp.getsockname()[1]}
             with Nftables() as nft:
-                nft.run(_RULES.format(address=RESOLVER_ADDRESS, **ports))
-        except OSError:
+                if ports:
+                    nft.delete_table("wherry_dns", "ip")
+                nft.run(_RULES.format(address=RESOLVER_ADDRESS, udp=udp.getsockname()[1], tcp=tcp.getsockname()[1]))
+        except NftError:
             udp.close()
             tcp.close()
             raise
@@ -163,9 +167,21 @@ def open_sockets(netns: Path) -> tuple[socket.socket, socket.socket]:
     return run_inside(netns, inside)
 
 
-async def serve(
-    sockets: tuple[socket.socket, socket.socket], resolver: ContainerResolver, servers: Iterable[str]
-) -> DnsServer:
+def _bind(udp_port: int, tcp_port: int) -> Sockets:
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        udp.bind((RESOLVER_ADDRESS, udp_port))
+        tcp.bind((RESOLVER_ADDRESS, tcp_port))
+        tcp.listen(16)
+    except OSError:
+        udp.close()
+        tcp.close()
+        raise
+    return udp, tcp
+
+
+async def serve(sockets: Sockets, resolver: ContainerResolver, servers: Iterable[str]) -> DnsServer:
     server = DnsServer(*sockets, resolver.answer, Forwarder(tuple(servers)))
     await server.start()
     return server

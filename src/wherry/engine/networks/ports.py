@@ -12,7 +12,8 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from wherry.engine.errors import EngineError, InvalidParameter, NotImplemented as Unsupported
+from wherry.engine.errors import EngineError, InvalidParameter
+from wherry.engine.errors import NotImplemented as Unsupported
 from wherry.host.namespaces import read_sysctl
 from wherry.host.netlink import IPAddress
 

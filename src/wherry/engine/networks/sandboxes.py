@@ -36,6 +36,8 @@ DEFAULT_SYSCTLS: Mapping[str, str] = {
     "net.ipv4.ip_unprivileged_port_start": "0",
     "net.ipv4.ping_group_range": "0 2147483647",
     "net.ipv6.conf.default.disable_ipv6": "1",
+    # A hairpin port sends our own probes back to us, which would look like a duplicate.
+    "net.ipv6.conf.default.accept_dad": "0",
 }
 
 
@@ -95,7 +97,8 @@ class Sandbox:
     netns: Path
     endpoints: list[Endpoint] = field(default_factory=list)
     ports: list[PortMapping] = field(default_factory=list)
-    resolver: bool = False
+    resolver: list[int] = field(default_factory=list)
+    """UDP and TCP port of its resolver's sockets; empty without one."""
 
     @property
     def id(self) -> str:
@@ -202,8 +205,8 @@ def wire(
     for e, _, _, icc in endpoints:
         index = host.index(e.link)
         ports.append(add_forwarding(index, e.mac))
-        if not icc:
-            ports.append(set_bridge_port(index, isolated=True))
+        # Hairpin: where bridges call iptables, a container that uses its own published port is bridged, not routed.
+        ports.append(set_bridge_port(index, hairpin=True, isolated=None if icc else True))
     host.batch(ports)
 
 

@@ -7,8 +7,9 @@ or take the whole connection over (`Connection.hijack`) for an upgrade.
 
 import asyncio
 import logging
+import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, cast
 
 from wherry.kube_api.http.message import Request, Response, chunk, stream_head
@@ -342,17 +343,18 @@ class Server:
         self.application = application
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._sweep_handle: asyncio.TimerHandle | None = None
 
-    async def start(self, host: str, port: int, ssl_context: Any) -> int:
-        """Listen; returns the port (useful when 0 was asked for)."""
-        self._listener = await self.loop.create_server(
-            lambda: Connection(self), host, port, ssl=ssl_context, backlog=1024, reuse_address=True
-        )
+    async def start(self, addresses: Sequence[str], port: int, ssl_context: Any) -> int:
+        """Listen on every address, which need not exist yet; returns the port (useful when 0 was asked for)."""
+        for address in addresses:
+            sock = _listening_socket(address, port)
+            port = sock.getsockname()[1]
+            listener = await self.loop.create_server(lambda: Connection(self), sock=sock, ssl=ssl_context, backlog=1024)
+            self._listeners.append(listener)
         self._sweep()
-        bound: int = self._listener.sockets[0].getsockname()[1]
-        return bound
+        return port
 
     def _sweep(self) -> None:
         """Close connections that have been idle, or in the middle of a request, for too long."""
@@ -368,8 +370,8 @@ class Server:
         """Stop listening, let requests under way finish for a while, then close every connection."""
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         tasks = []
         for connection in list(self.connections):
             if connection.idle:
@@ -380,3 +382,20 @@ class Server:
             await asyncio.wait(tasks, timeout=grace_seconds)
         for connection in list(self.connections):
             connection.transport.abort()
+
+
+IP_FREEBIND = 15
+
+
+def _listening_socket(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -2,6 +2,7 @@
 
 from wherry.kube_api.strategies.namespaces import NamespaceStrategy
 from wherry.kube_api.strategies.pods import PodStrategy
+from wherry.kube_api.strategies.services import ServiceStrategy
 from wherry.kube_api.strategy import Strategy
 from wherry.schema import builtin
 from wherry.schema.resource import Resource
@@ -12,6 +13,7 @@ def make_strategies() -> dict[Resource, Strategy]:
     return {
         builtin.NAMESPACES: NamespaceStrategy(builtin.NAMESPACES),
         builtin.PODS: PodStrategy(builtin.PODS),
+        builtin.SERVICES: ServiceStrategy(builtin.SERVICES),
         builtin.JOBS: JobStrategy(builtin.JOBS),
     }
 

@@ -211,12 +211,14 @@ class VolumeManager:
             raise VolumeError(f'can\'t start pod because PVC "{claim_name}" is being deleted')
         volume_name = (claim.get("spec") or {}).get("volumeName")
         if not volume_name or (claim.get("status") or {}).get("phase") != "Bound":
-            raise VolumeError(f'error processing PVC {namespace}/{claim_name}: PVC is not bound')
+            raise VolumeError(f"error processing PVC {namespace}/{claim_name}: PVC is not bound")
         found = await self._objects.get(PERSISTENT_VOLUMES, "", volume_name, uid)
         spec = found["spec"]
         owner = (spec.get("claimRef") or {}).get("uid")
         if owner and owner != claim["metadata"].get("uid"):
-            raise VolumeError(f"unexpected pvc uid {owner} of PV {volume_name}, expected {claim['metadata'].get('uid')}")
+            raise VolumeError(
+                f"unexpected pvc uid {owner} of PV {volume_name}, expected {claim['metadata'].get('uid')}"
+            )
         if spec.get("volumeMode") == "Block":
             raise VolumeError(f"volume {volume_name} has volumeMode Block, which is not supported")
         if "hostPath" in spec:

@@ -40,7 +40,7 @@ def prepare(volume: Path, subpath: str, target: Path, *, create: bool = True) ->
 
 
 def _is_mounted_file(target: Path) -> bool:
-    return target.is_file() and target in mounts.mounts_under(target.parent)
+    return target.is_file() and mounts.is_mounted(target)
 
 
 def _walk(root: str, relative: str, *, create: bool) -> int:

@@ -1,0 +1,75 @@
+"""`wherry-server`: the cluster's API server, controllers and scheduler in one process."""
+
+import asyncio
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from wherry.cli import process
+from wherry.cli.cluster_file import load_or_choose
+from wherry.cli.notify import notify
+from wherry.host.instance import Instance, open_instance
+
+if TYPE_CHECKING:
+    from wherry.kube_api.server import ApiServer
+
+log = logging.getLogger(__name__)
+
+
+async def serve(instance: Instance, stop: asyncio.Event, api_port: int, explain: bool) -> None:
+    """Runs until `stop`; raises what ends a part of it before."""
+    from wherry.kube_api.options import ServerOptions
+    from wherry.kube_api.server import ApiServer
+
+    cluster = load_or_choose(instance, api_port=api_port)
+    server = ApiServer(
+        instance,
+        ServerOptions(port=cluster.api_port, service_cidr=cluster.service_cidr, advertise_address=cluster.node_gateway),
+    )
+    await server.start()
+    os.chmod(instance.kubeconfig, 0o600)
+    workers = asyncio.create_task(run_workers(server, explain), name="controllers and scheduler")
+    notify(f"READY=1\nSTATUS=serving on {server.url}")
+    log.info("serving on %s", server.url)
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({workers, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    workers.cancel()
+    await asyncio.gather(workers, return_exceptions=True)
+    await server.stop()
+    if workers in done:
+        workers.result()  # raises what ended it: the supervisor starts us again
+        raise RuntimeError("controllers and scheduler ended by themselves")
+
+
+async def run_workers(server: "ApiServer", explain: bool) -> None:
+    """Controllers and scheduler over one set of informers."""
+    from wherry.controllers.manager import ControllerManager, ControllerOptions
+    from wherry.scheduler.scheduler import Scheduler
+
+    client = server.client()
+    options = ControllerOptions(root_ca=server.pki.ca.cert.read_text(), explain=explain)
+    manager = ControllerManager(client, options=options)
+    scheduler = Scheduler(client, informers=manager.informers)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(manager.run(), name="controllers")
+        group.create_task(scheduler.run(), name="scheduler")
+
+
+@click.command()
+@click.option("--root", type=click.Path(), help="State directory.")
+@click.option("--run", type=click.Path(), help="Runtime directory.")
+@click.option("--api-port", type=int, default=0, help="Port of the Kubernetes API.")
+@click.option("--explain", is_flag=True, help="Log every decision of every controller.")
+@click.option("--verbose", is_flag=True, help="Log more.")
+def main(root: str | None, run: str | None, api_port: int, explain: bool, verbose: bool) -> None:
+    """The cluster's API server, scheduler and controllers. Normally started by `wherry up`."""
+    instance = open_instance(root, run)
+    process.set_up_logging(instance, "wherry-server", verbose)
+
+    async def body(stop: asyncio.Event) -> None:
+        await serve(instance, stop, api_port, explain)
+
+    sys.exit(process.run(body))

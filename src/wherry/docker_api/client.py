@@ -1,0 +1,317 @@
+"""A small client of the Docker Engine API: for the `docker` and `docker-compose` commands, not for the daemon.
+
+Synchronous, and with few imports (no http.client, no ssl unless asked for): a command's cost is its imports.
+It speaks HTTP/1.1 as the daemon does: fixed and chunked bodies, streams that end with the connection, and
+connections taken over (`hijack`) by attach and exec.
+"""
+
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import quote, urlencode
+
+API_VERSION = "1.50"
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+
+
+class DockerError(Exception):
+    """An answer of 400 and above: `status` is HTTP's, `str()` the daemon's message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class CannotConnect(Exception):
+    """Nobody answers at the daemon's address; `str()` is what Docker's own client says."""
+
+
+class Reader:
+    """Bytes of one connection, buffered."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.buffer = b""
+
+    def some(self) -> bytes:
+        """What has arrived, at least one byte; empty at the end."""
+        if self.buffer:
+            data, self.buffer = self.buffer, b""
+            return data
+        return self.connection.recv(65536)
+
+    def line(self) -> bytes:
+        while b"\n" not in self.buffer:
+            data = self.connection.recv(65536)
+            if not data:
+                raise ConnectionError("the daemon closed the connection in the middle of an answer")
+            self.buffer += data
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return line.rstrip(b"\r")
+
+    def exactly(self, count: int) -> Iterator[bytes]:
+        while count:
+            data = self.some()
+            if not data:
+                raise ConnectionError("the daemon closed the connection in the middle of an answer")
+            if len(data) > count:
+                self.buffer = data[count:]
+                data = data[:count]
+            count -= len(data)
+            yield data
+
+
+class Response:
+    """An answer whose body is read as it is needed. Close it, or read it to its end."""
+
+    def __init__(self, reader: Reader, method: str) -> None:
+        self.reader = reader
+        words = reader.line().split(b" ", 2)
+        self.status = int(words[1])
+        self.headers: dict[str, str] = {}
+        while header := reader.line():
+            name, _, value = header.decode("latin-1").partition(":")
+            self.headers[name.strip().lower()] = value.strip()
+        self._has_body = method != "HEAD" and self.status not in (204, 304) and self.status >= 200
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it arrives."""
+        try:
+            if not self._has_body:
+                return
+            if self.headers.get("transfer-encoding", "").lower() == "chunked":
+                while size := int(self.reader.line().partition(b";")[0] or b"0", 16):
+                    yield from self.reader.exactly(size)
+                    self.reader.line()
+                while self.reader.line():
+                    pass
+            elif "content-length" in self.headers:
+                yield from self.reader.exactly(int(self.headers["content-length"]))
+            else:
+                while data := self.reader.some():
+                    yield data
+        finally:
+            self.close()
+
+    def read(self) -> bytes:
+        return b"".join(self.chunks())
+
+    def json(self) -> Any:
+        import json
+
+        data = self.read()
+        return json.loads(data) if data.strip() else None
+
+    def json_lines(self) -> Iterator[dict[str, Any]]:
+        """A stream of JSON objects (events, pull and build progress), each as soon as it is whole."""
+        import json
+
+        decoder = json.JSONDecoder()
+        pending = ""
+        for chunk in self.chunks():
+            pending += chunk.decode("utf-8", "surrogateescape")
+            while pending := pending.lstrip():
+                try:
+                    found, end = decoder.raw_decode(pending)
+                except ValueError:
+                    break
+                yield found
+                pending = pending[end:]
+
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """A multiplexed stream as (1 stdout or 2 stderr, bytes); see the API's "Stream format"."""
+        pending = b""
+        for chunk in self.chunks():
+            pending += chunk
+            while len(pending) >= 8:
+                size = int.from_bytes(pending[4:8], "big")
+                if len(pending) < 8 + size:
+                    break
+                yield pending[0], pending[8 : 8 + size]
+                pending = pending[8 + size :]
+
+    def close(self) -> None:
+        self.reader.connection.close()
+
+
+class Hijacked:
+    """A connection that has become a raw stream: what attach and exec speak."""
+
+    def __init__(self, reader: Reader, headers: dict[str, str]) -> None:
+        self._reader = reader
+        self.connection = reader.connection
+        self.multiplexed = headers.get("content-type") == "application/vnd.docker.multiplexed-stream"
+
+    def read(self) -> bytes:
+        """What has arrived; empty at the end."""
+        return self._reader.some()
+
+    def write(self, data: bytes) -> None:
+        self.connection.sendall(data)
+
+    def close_write(self) -> None:
+        """End of standard input."""
+        self.connection.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class DockerClient:
+    """The daemon at `host` (`unix://PATH`, `tcp://HOST:PORT`); by default DOCKER_HOST. One connection per call."""
+
+    def __init__(self, host: str | None = None, *, timeout: float | None = None) -> None:
+        self.host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+        self.timeout = timeout
+
+    def connect(self) -> socket.socket:
+        scheme, _, address = self.host.partition("://")
+        try:
+            if scheme == "unix":
+                connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                connection.settimeout(self.timeout)
+                connection.connect(address)
+                return connection
+            if scheme in ("tcp", "http", "https"):
+                name, _, port = address.rstrip("/").rpartition(":")
+                connection = socket.create_connection((name.strip("[]"), int(port)), self.timeout)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return (
+                    self._tls(connection, name)
+                    if scheme == "https" or os.environ.get("DOCKER_TLS_VERIFY")
+                    else connection
+                )
+        except (OSError, ValueError) as error:
+            raise self._cannot_connect(error) from None
+        raise CannotConnect(f"unable to resolve docker endpoint: {self.host}: unknown scheme")
+
+    def _cannot_connect(self, error: Exception) -> CannotConnect:
+        if isinstance(error, PermissionError):
+            return CannotConnect(
+                "permission denied while trying to connect to the Docker daemon socket at "
+                f"{self.host}: {error.strerror}"
+            )
+        return CannotConnect(f"Cannot connect to the Docker daemon at {self.host}. Is the docker daemon running?")
+
+    def _tls(self, connection: socket.socket, name: str) -> socket.socket:
+        import ssl
+
+        folder = os.environ.get("DOCKER_CERT_PATH") or os.path.expanduser("~/.docker")
+        context = ssl.create_default_context(cafile=os.path.join(folder, "ca.pem"))
+        context.load_cert_chain(os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem"))
+        return context.wrap_socket(connection, server_hostname=name)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, Any] | None = None,
+        *,
+        body: Any = None,
+        data: bytes | Iterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Response:
+        """Sends a request: `body` as JSON, or `data` as it is (bytes, or pieces sent chunked). No status raises."""
+        return self._send(self.connect(), method, path, query, body=body, data=data, headers=headers)
+
+    def _send(
+        self,
+        connection: socket.socket,
+        method: str,
+        path: str,
+        query: dict[str, Any] | None,
+        *,
+        body: Any,
+        data: bytes | Iterable[bytes] | None,
+        headers: dict[str, str] | None,
+    ) -> Response:
+        sent = {"Host": "docker", "User-Agent": "wherry", **(headers or {})}
+        if body is not None:
+            import json
+
+            data = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
+        if isinstance(data, bytes):
+            sent["Content-Length"] = str(len(data))
+        elif data is not None:
+            sent["Transfer-Encoding"] = "chunked"
+        elif method in ("POST", "PUT"):
+            sent["Content-Length"] = "0"
+        target = f"/v{API_VERSION}{quote(path, safe='/:@%')}{query_string(query)}"
+        head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        try:
+            connection.sendall(head.encode() + b"\r\n" + (data if isinstance(data, bytes) else b""))
+            if data is not None and not isinstance(data, bytes):
+                self._send_chunks(connection, data)
+            return Response(Reader(connection), method)
+        except (ConnectionError, TimeoutError) as error:
+            connection.close()
+            raise self._cannot_connect(error) from None
+
+    def _send_chunks(self, connection: socket.socket, pieces: Iterable[bytes]) -> None:
+        try:
+            for piece in pieces:
+                if piece:
+                    connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+            connection.sendall(b"0\r\n\r\n")
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the daemon has answered before it heard everything: its answer says why
+
+    def call(self, method: str, path: str, query: dict[str, Any] | None = None, **options: Any) -> Response:
+        """As `request`, but an answer of 400 and above raises DockerError."""
+        response = self.request(method, path, query, **options)
+        if response.status >= 400:
+            raise error_of(response)
+        return response
+
+    def get(self, path: str, query: dict[str, Any] | None = None) -> Any:
+        """The JSON answer of a GET."""
+        return self.call("GET", path, query).json()
+
+    def post(self, path: str, query: dict[str, Any] | None = None, body: Any = None) -> Any:
+        """The JSON answer of a POST; None when there is none."""
+        return self.call("POST", path, query, body=body).json()
+
+    def delete(self, path: str, query: dict[str, Any] | None = None) -> Any:
+        return self.call("DELETE", path, query).json()
+
+    def hijack(self, path: str, query: dict[str, Any] | None = None, body: Any = None) -> Hijacked:
+        """POST that turns the connection into a raw stream. Raises DockerError."""
+        connection = self.connect()
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        response = self._send(connection, "POST", path, query, body=body, data=None, headers=headers)
+        if response.status >= 400:
+            raise error_of(response)
+        return Hijacked(response.reader, response.headers)
+
+
+def error_of(response: Response) -> DockerError:
+    """The DockerError in an answer's body."""
+    import json
+
+    text = response.read().decode("utf-8", "replace")
+    try:
+        message = str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = text.strip() or f"the daemon answered with status {response.status}"
+    return DockerError(response.status, message)
+
+
+def query_string(query: dict[str, Any] | None) -> str:
+    """`?a=1&b=…`: booleans as 1 and 0, mappings as JSON, lists as repeated keys, None left out."""
+    import json
+
+    pairs: list[tuple[str, str]] = []
+    for name, value in (query or {}).items():
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is None:
+                continue
+            pairs.append(
+                (
+                    name,
+                    str(int(one)) if isinstance(one, bool) else json.dumps(one) if isinstance(one, dict) else str(one),
+                )
+            )
+    return f"?{urlencode(pairs)}" if pairs else ""

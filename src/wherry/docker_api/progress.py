@@ -1,0 +1,49 @@
+"""Progress of long operations (pull, push, load, build) as Docker's JSON stream, one object after another."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from aiohttp import web
+
+from wherry.docker_api.errors import message_of
+from wherry.docker_api.replies import Stream
+from wherry.docker_api.routing import Call
+
+Tell: TypeAlias = Callable[[dict[str, Any]], None]
+
+
+async def progress_stream(
+    call: Call, operation: Callable[[Tell], Awaitable[object]], *, errors_inside: bool = False
+) -> web.StreamResponse:
+    """Run `operation` and send every message it tells, at once.
+
+    An error before the first message is the request's (status code); a later one, or any with `errors_inside`, goes
+    into the stream as `{"errorDetail": {"message": …}, "error": …}`. A client that leaves cancels the operation.
+    """
+    messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    stream = Stream(call)
+
+    async def work() -> None:
+        try:
+            await operation(messages.put_nowait)
+        finally:
+            messages.put_nowait(None)
+
+    task = asyncio.create_task(work())
+    try:
+        while (message := await messages.get()) is not None:
+            await stream.write_json(message)
+        await task
+    except (asyncio.CancelledError, ConnectionError):
+        raise
+    except Exception as error:
+        # Nothing is swallowed: the client gets it, in one of two places.
+        if not stream.started and not errors_inside:
+            raise
+        text = message_of(error) or type(error).__name__
+        await stream.write_json({"errorDetail": {"message": text}, "error": text})
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return await stream.finish()

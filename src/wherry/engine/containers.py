@@ -1,0 +1,681 @@
+"""`engine.containers`: every verb of Docker's `/containers`, on API-shaped dictionaries.
+
+This file is the register (who exists, under which name, stored where) and the entrance; the work is in the files
+that it names: create, lifecycle, streams, logs, stats, archive, inspect, listing. `ref` is a name, an id or the
+unique beginning of one.
+"""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import sqlite3
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wherry.engine import create, inspect, listing, logs, mountpoints, naming, resources
+from wherry.engine.errors import Conflict, EngineError, InvalidParameter, NotFound, NotModified
+from wherry.engine.filters import Filters, filters_from
+from wherry.engine.lifecycle import Lifecycle
+from wherry.engine.model import Container, Record
+from wherry.engine.networks.types import ContainerView, NetworkSandbox
+from wherry.engine.streams import Attachment, Frame
+from wherry.host import mounts
+
+if TYPE_CHECKING:
+    from wherry.engine.engine import Engine
+
+_log = logging.getLogger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record BLOB NOT NULL)
+WITHOUT ROWID
+"""
+
+Listing = list[dict[str, Any]]
+ExitListener = Callable[[str, int], None]
+
+
+class Containers:
+    """All containers of one engine. All methods belong to the event loop's thread."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self.engine = engine
+        self.lifecycle = Lifecycle(self)
+        self._by_id: dict[str, Container] = {}
+        self._ids: dict[str, str] = {}
+        self._reserved: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listeners: list[ExitListener] = []
+        self._pruning = False
+
+    # --- the register ---
+
+    async def load(self) -> None:
+        """Read what is stored. `reconcile.reconcile` then compares it with the machine."""
+
+        def read(connection: sqlite3.Connection) -> Sequence[tuple[bytes]]:
+            connection.execute(_SCHEMA)
+            return connection.execute("SELECT record FROM containers").fetchall()
+
+        for (raw,) in await self.engine.database.run(read):
+            self.register(Container(Record.from_json(raw)))
+
+    def register(self, container: Container) -> None:
+        self._by_id[container.id] = container
+        self._ids[container.name] = container.id
+
+    def all(self) -> list[Container]:
+        return list(self._by_id.values())
+
+    def find(self, ref: str) -> Container | None:
+        """`get`, with None for what is not here."""
+        try:
+            return self.get(ref)
+        except NotFound:
+            return None
+
+    def get(self, ref: str) -> Container:
+        """Raises NotFound ("No such container: …"), InvalidParameter for an ambiguous beginning of an id."""
+        found = self._by_id.get(ref) or self._by_id.get(self._ids.get(ref.removeprefix("/"), ""))
+        if found is not None:
+            return found
+        if ref:
+            matches = [container for identity, container in self._by_id.items() if identity.startswith(ref)]
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                raise InvalidParameter(f"multiple IDs found with provided prefix: {ref}")
+        raise NotFound(f"No such container: {ref}")
+
+    def id_of_name(self, name: str) -> str | None:
+        return self._ids.get(name) or ("" if name in self._reserved else None)
+
+    async def save(self, container: Container) -> None:
+        """Store the record: one transaction."""
+        record = container.record
+        row = (record.id, record.name, record.to_json())
+        await self.engine.database.run(
+            lambda connection: connection.execute("INSERT OR REPLACE INTO containers VALUES (?, ?, ?)", row)
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task that is kept alive until it ends; what it raises is logged."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("background work failed", exc_info=error)
+
+    async def close(self) -> None:
+        """Stop watching. Containers keep running."""
+        for container in self._by_id.values():
+            if container.rotation is not None:
+                container.rotation.stop()
+            if container.health is not None:
+                container.health.stop()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for container in self._by_id.values():
+            if container.hub is not None:
+                container.hub.finish()
+
+    def emit(self, container: Container, action: str, attributes: Mapping[str, str] | None = None) -> None:
+        self.engine.events.container_event(action, container.id, container.name, container.config, attributes)
+
+    def subscribe_exits(self, listener: ExitListener) -> Callable[[], None]:
+        """Call `listener(container id, exit code)` at each end of a container, at once. Returns how to stop."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def tell_exit(self, container: Container, code: int) -> None:
+        for listener in tuple(self._listeners):
+            listener(container.id, code)
+
+    # --- create, remove, rename ---
+
+    async def create(self, name: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
+        """`POST /containers/create`: `{"Id", "Warnings"}`.
+
+        Raises InvalidParameter, NotFound ("No such image: …"), Conflict (name taken).
+        """
+        engine = self.engine
+        image = engine.images.resolve(str(body.get("Image") or ""))
+        facts = create.ImageFacts(image.id, image.container_config, image.chain_id or "")
+        chosen = create.choose_name(name, self.id_of_name)
+        self._reserved.add(chosen)
+        container_id = naming.new_id()
+        try:
+            record, warnings = create.build_record(
+                body,
+                facts,
+                container_id=container_id,
+                name=chosen,
+                layout=engine.layout,
+                runtimes=engine.runtimes,
+                volumes_from=lambda reference: self.get(reference).record.mounts,
+            )
+            home = self.lifecycle.home(container_id)
+            record.log_path = str((record.pod or {}).get("LogPath") or "") or (
+                str(home / f"{container_id}-json.log") if record.host_config["LogConfig"]["Type"] != "none" else ""
+            )
+            container = Container(record)
+            try:
+                await self._make(container)
+                await self.save(container)
+            except BaseException:
+                await self._unmake(container)
+                raise
+            self.register(container)
+        finally:
+            self._reserved.discard(chosen)
+        self.emit(container, "create")
+        return {"Id": container_id, "Warnings": warnings}
+
+    async def _make(self, container: Container) -> None:
+        engine, record = self.engine, container.record
+
+        def files() -> None:
+            self.lifecycle.home(record.id).mkdir(parents=True, exist_ok=True)
+            if record.log_path:
+                Path(record.log_path).parent.mkdir(parents=True, exist_ok=True)
+            engine.images.snapshots.prepare(record.id, record.chain_id or None)
+
+        async with engine.images.holding(record.chain_id or None):
+            await asyncio.to_thread(files)
+        await mountpoints.acquire(record.mounts, engine.volumes, record.id)
+
+    async def _unmake(self, container: Container) -> None:
+        for point in container.record.mounts:
+            if point["Type"] == "volume" and point.get("Name"):
+                self.engine.volumes.release(point["Name"], container.id)
+                if point.get("owned"):
+                    with contextlib.suppress(EngineError):
+                        await self.engine.volumes.remove(point["Name"])
+        await asyncio.to_thread(self._remove_files, container)
+
+    def _remove_files(self, container: Container) -> None:
+        self.engine.images.snapshots.remove(container.id)
+        shutil.rmtree(self.lifecycle.home(container.id), ignore_errors=True)
+        bundle = self.lifecycle.bundle(container.id)
+        if bundle.exists():
+            mounts.unmount_under(bundle)
+            shutil.rmtree(bundle, ignore_errors=True)
+        if container.record.log_path:
+            logs.remove_files(Path(container.record.log_path))
+        with contextlib.suppress(FileNotFoundError):
+            (self.lifecycle.exits / container.id).unlink()
+
+    async def remove(self, ref: str, force: bool = False, volumes: bool = False, link: bool = False) -> None:
+        """`DELETE /containers/{id}`. Raises Conflict while it runs (not with `force`)."""
+        container = self.get(ref)
+        if link:
+            raise InvalidParameter("removing links between containers is not supported by this engine")
+        state = container.state
+        if state.running and not force:
+            what = "paused" if state.status == "paused" else "running" if state.status == "running" else state.status
+            raise Conflict(
+                f'cannot remove container "/{container.name}": container is {what}: '
+                + (
+                    "unpause and then stop the container before removal or force remove"
+                    if what == "paused"
+                    else "stop the container before removal or force remove"
+                )
+            )
+        if state.status == "removing":
+            raise Conflict(f"removal of container {ref} is already in progress")
+        if state.running:
+            with contextlib.suppress(Conflict):
+                await self.lifecycle.kill(container, "SIGKILL")
+        async with container.lock:
+            if self._by_id.get(container.id) is not container:
+                if force:
+                    return
+                raise NotFound(f"No such container: {ref}")
+            await self.remove_locked(container, volumes=volumes)
+
+    async def auto_remove(self, container: Container) -> None:
+        async with container.lock:
+            if self._by_id.get(container.id) is container:
+                await self.remove_locked(container, volumes=True)
+
+    async def remove_locked(self, container: Container, *, volumes: bool) -> None:
+        """Remove a container that does not run, and with `volumes` its anonymous ones. Its lock is held."""
+        record = container.record
+        exit_code = record.state.exit_code
+        record.state.status = "removing"
+        await self.save(container)
+        if container.restarter is not None:
+            container.restarter.cancel()
+            container.restarter = None
+        await asyncio.to_thread(self._remove_files, container)
+        for point in record.mounts:
+            if point["Type"] == "volume":
+                self.engine.volumes.release(point["Name"], record.id)
+                if volumes and point.get("owned"):
+                    with contextlib.suppress(EngineError):
+                        await self.engine.volumes.remove(point["Name"])
+        await self.engine.database.run(
+            lambda connection: connection.execute("DELETE FROM containers WHERE id = ?", (record.id,))
+        )
+        self._by_id.pop(record.id, None)
+        if self._ids.get(record.name) == record.id:
+            del self._ids[record.name]
+        self.engine.execs.forget(container)
+        if container.hub is not None:
+            container.hub.finish()
+        self.emit(container, "destroy")
+        container.removals.tell(exit_code)
+        # Whoever waits for an end that never comes now is told so.
+        container.exits.tell(exit_code)
+
+    async def rename(self, ref: str, name: str) -> None:
+        """Raises Conflict when the name is taken, InvalidParameter when it is none."""
+        container = self.get(ref)
+        if not name:
+            raise InvalidParameter("Neither old nor new names may be empty")
+        if naming.check(name) == container.name:
+            raise InvalidParameter("Renaming a container with the same name as its current name")
+        old = container.name
+        chosen = create.choose_name(name, self.id_of_name)
+        async with container.lock:
+            container.record.name = chosen
+            try:
+                await self.save(container)
+            except sqlite3.Error:
+                container.record.name = old
+                raise
+            self._ids.pop(old, None)
+            self._ids[chosen] = container.id
+        self.emit(container, "rename", {"oldName": f"/{old}"})
+
+    # --- state ---
+
+    async def start(self, ref: str) -> None:
+        await self.lifecycle.start(self.get(ref))
+
+    async def stop(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
+        await self.lifecycle.stop(self.get(ref), timeout, signal)
+
+    async def restart(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
+        container = self.get(ref)
+        if container.host_config.get("AutoRemove") and container.state.running:
+            # Stopping it would remove it.
+            container.host_config["AutoRemove"] = False
+            try:
+                await self._restart(container, timeout, signal)
+            finally:
+                container.host_config["AutoRemove"] = True
+                await self.save(container)
+            return
+        await self._restart(container, timeout, signal)
+
+    async def _restart(self, container: Container, timeout: int | None, signal: str | None) -> None:
+        with contextlib.suppress(NotModified):
+            await self.lifecycle.stop(container, timeout, signal)
+        await self.lifecycle.start(container)
+        self.emit(container, "restart")
+
+    async def kill(self, ref: str, signal: str = "SIGKILL") -> None:
+        await self.lifecycle.kill(self.get(ref), signal)
+
+    async def pause(self, ref: str) -> None:
+        await self.lifecycle.pause(self.get(ref))
+
+    async def unpause(self, ref: str) -> None:
+        await self.lifecycle.unpause(self.get(ref))
+
+    async def wait(self, ref: str, condition: str = "not-running") -> tuple[int, str]:
+        """(exit code, error) once `condition` holds: `not-running`, `next-exit` or `removed`."""
+        return await (await self.wait_started(ref, condition))
+
+    async def wait_started(self, ref: str, condition: str = "not-running") -> Awaitable[tuple[int, str]]:
+        """As `wait`, in two steps: from when this returns nothing is missed; await what it returns for the result."""
+        container = self.get(ref)
+        if condition in ("", "not-running"):
+            if not container.state.running:
+                done: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+                done.set_result((container.state.exit_code, container.state.error))
+                return done
+            return self._until_stopped(container, container.exits.next())
+        if condition == "next-exit":
+            return container.exits.next()
+        if condition == "removed":
+            return container.removals.next()
+        raise InvalidParameter(f'invalid condition: "{condition}"')
+
+    async def _until_stopped(self, container: Container, ended: "asyncio.Future[tuple[int, str]]") -> tuple[int, str]:
+        """A container that is being restarted has not stopped."""
+        while True:
+            result = await ended
+            if container.state.status != "restarting":
+                return result
+            ended = container.exits.next()
+
+    async def resize(self, ref: str, height: int, width: int) -> None:
+        container = self.get(ref)
+        if not container.state.alive:
+            raise Conflict(f"container {container.id} is not running")
+        from wherry.engine import monitor
+
+        try:
+            monitor.resize(self.lifecycle.bundle(container.id), height, width)
+        except OSError as error:
+            if not monitor.is_gone(error):
+                raise
+        self.emit(container, "resize", {"height": str(height), "width": str(width)})
+
+    async def update(self, ref: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """`POST /containers/{id}/update`: new limits and restart policy, at once. Returns `{"Warnings"}`."""
+        container = self.get(ref)
+        async with container.lock:
+            if container.state.status in ("removing", "dead"):
+                raise Conflict(f"Cannot update container {container.id}: Container is marked for removal and cannot be "
+                               '"update".')  # fmt: skip
+            changed = {**container.host_config}
+            for key, value in body.items():
+                if key == "RestartPolicy":
+                    if value and value.get("Name"):
+                        changed[key] = {"Name": value["Name"], "MaximumRetryCount": value.get("MaximumRetryCount") or 0}
+                elif value not in (None, 0, "", [], False):
+                    changed[key] = value
+                elif key == "PidsLimit" and value == 0:
+                    changed[key] = -1
+            create.check_restart_policy(changed)
+            self._check_memory_update(container, changed, body)
+            warnings = resources.check(changed, self.engine.layout, update=True)
+            if container.state.alive:
+                await self.lifecycle.runtime(container).update(container.id, resources.oci_resources(changed))
+            container.record.host_config = changed
+            await self.save(container)
+        self.emit(container, "update")
+        return {"Warnings": warnings}
+
+    def _check_memory_update(self, container: Container, changed: dict[str, Any], body: Mapping[str, Any]) -> None:
+        memory, swap = changed.get("Memory") or 0, changed.get("MemorySwap") or 0
+        if body.get("Memory") and not body.get("MemorySwap") and 0 < swap < memory:
+            raise Conflict(
+                f"Cannot update container {container.id}: Memory limit should be smaller than already set memoryswap "
+                "limit, update the memoryswap at the same time"
+            )
+
+    # --- streams ---
+
+    async def attach(
+        self,
+        ref: str,
+        *,
+        stdin: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+        logs: bool = False,
+        stream: bool = True,
+    ) -> Attachment:
+        """`POST /containers/{id}/attach`. May come before the start: output then comes from its first byte on."""
+        container = self.get(ref)
+        if container.state.status == "paused":
+            raise Conflict(f"container {container.id} is paused, unpause the container before attach")
+        if container.state.status == "restarting":
+            raise Conflict(f"container {container.id} is restarting, wait until the container is running")
+        config = container.config
+        self.emit(container, "attach")
+        if not stream:
+            attachment = Attachment(stdout=stdout, stderr=stderr, tty=bool(config["Tty"]))
+        else:
+            attachment = self.lifecycle.hub(container).attach(stdin=stdin, stdout=stdout, stderr=stderr)
+        if logs:
+            frames: list[Frame] = []
+            async for number, data in self.logs(ref, stdout=stdout, stderr=stderr):
+                frames.append((number, data))
+            attachment.prepend(frames)
+        if not stream:
+            attachment.end()
+        return attachment
+
+    async def logs(
+        self,
+        ref: str,
+        *,
+        follow: bool = False,
+        since: float | None = None,
+        until: float | None = None,
+        tail: str | int | None = "all",
+        timestamps: bool = False,
+        details: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+    ) -> AsyncIterator[Frame]:
+        """`(stream, bytes)` by line, oldest first. `since`/`until` are seconds since 1970."""
+        async for batch in self.log_batches(
+            ref, follow=follow, since=since, until=until, tail=tail, timestamps=timestamps, details=details,
+            stdout=stdout, stderr=stderr,
+        ):  # fmt: skip
+            for frame in batch:
+                yield frame
+
+    async def log_batches(
+        self,
+        ref: str,
+        *,
+        follow: bool = False,
+        since: float | None = None,
+        until: float | None = None,
+        tail: str | int | None = "all",
+        timestamps: bool = False,
+        details: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+    ) -> AsyncIterator[list[Frame]]:
+        """As `logs`, many lines at a time: what to use where a million of them may come."""
+        container = self.get(ref)
+        driver = container.host_config["LogConfig"]["Type"]
+        if driver == "none":
+            raise logs.unreadable(driver)
+        count = None
+        if tail not in (None, "", "all"):
+            with contextlib.suppress(ValueError):
+                number = int(str(tail))
+                count = number if number >= 0 else None
+        query = logs.LogQuery(
+            stdout=stdout,
+            stderr=stderr,
+            since=since or 0.0,
+            until=until or 0.0,
+            tail=count,
+            timestamps=timestamps,
+            follow=follow,
+            details=_details(container) if details else "",
+        )
+        path = Path(container.record.log_path)
+        if not path.parent.exists():
+            return
+        ended = container.exits.next()
+        try:
+            async for batch in logs.read(path, query, lambda: container.state.alive, ended):
+                yield batch
+        finally:
+            ended.cancel()
+
+    # --- looking ---
+
+    async def inspect(self, ref: str, size: bool = False) -> dict[str, Any]:
+        """`GET /containers/{id}/json` in the shape of API 1.50."""
+        container = self.get(ref)
+        result = inspect.inspect(self, container)
+        if size:
+            written, total = await asyncio.to_thread(self.sizes, container)
+            result["SizeRw"], result["SizeRootFs"] = written, total
+        return result
+
+    async def list(
+        self,
+        *,
+        all: bool = False,
+        filters: Mapping[str, Any] | None = None,
+        limit: int = 0,
+        size: bool = False,
+    ) -> Listing:
+        """`GET /containers/json`, newest first. Raises InvalidParameter for an unknown filter."""
+        wanted = filters if isinstance(filters, Filters) else filters_from(filters)
+        return await listing.listing(self, wanted, all_containers=all, limit=limit, size=size)
+
+    def sizes(self, container: Container) -> tuple[int, int]:
+        """(bytes written, bytes in all). Reads the disk."""
+        written = self.engine.images.snapshots.usage(container.id)
+        return written, written + inspect.image_size(self, container)
+
+    async def top(self, ref: str, arguments: str = "") -> dict[str, Any]:
+        from wherry.engine import top
+
+        return await top.top(self, self.get(ref), arguments or "-ef")
+
+    async def stats(self, ref: str, one_shot: bool = True) -> dict[str, Any]:
+        """`GET /containers/{id}/stats?stream=0`; without `one_shot` two samples a second apart, so that rates can be told."""
+        from wherry.engine import stats
+
+        return await stats.once(self, self.get(ref), one_shot)
+
+    def stats_stream(self, ref: str) -> AsyncIterator[dict[str, Any]]:
+        """A sample every second until the container is removed."""
+        from wherry.engine import stats
+
+        return stats.stream(self, self.get(ref))
+
+    async def changes(self, ref: str) -> Listing:
+        container = self.get(ref)
+        return await asyncio.to_thread(self.engine.images.snapshots.changes, container.id)
+
+    # --- files ---
+
+    async def export(self, ref: str) -> AsyncIterator[bytes]:
+        """The container's whole file system as a tar stream."""
+        from wherry.engine import archive
+
+        container = self.get(ref)
+        self.emit(container, "export")
+        return archive.export(self, container)
+
+    async def archive_stat(self, ref: str, path: str) -> dict[str, Any]:
+        """`{"name", "size", "mode" (Go's bits), "mtime", "linkTarget"}`. Raises NotFound."""
+        from wherry.engine import archive
+
+        return await archive.stat(self, self.get(ref), path)
+
+    async def archive_get(self, ref: str, path: str) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
+        from wherry.engine import archive
+
+        container = self.get(ref)
+        result = await archive.get(self, container, path)
+        self.emit(container, "archive-path")
+        return result
+
+    async def archive_put(
+        self,
+        ref: str,
+        path: str,
+        chunks: AsyncIterable[bytes],
+        *,
+        no_overwrite_dir_non_dir: bool = False,
+        copy_uid_gid: bool = False,
+    ) -> None:
+        from wherry.engine import archive
+
+        container = self.get(ref)
+        await archive.put(self, container, path, chunks, keep_kinds=no_overwrite_dir_non_dir, own_ids=copy_uid_gid)
+        self.emit(container, "extract-to-dir")
+
+    async def commit(
+        self,
+        ref: str,
+        *,
+        repo: str = "",
+        tag: str = "",
+        comment: str = "",
+        author: str = "",
+        pause: bool = True,
+        changes: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+    ) -> str:
+        """`POST /commit`: the new image's id."""
+        from wherry.engine import commit
+
+        return await commit.commit(
+            self, self.get(ref), repo=repo, tag=tag, comment=comment, author=author, pause=pause, changes=changes,
+            config=config,
+        )  # fmt: skip
+
+    async def prune(self, filters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """`POST /containers/prune`: all that do not run; filters until, label, label!."""
+        wanted = filters if isinstance(filters, Filters) else filters_from(filters)
+        wanted.validate(("until", "label", "label!"))
+        before = listing.until(wanted)
+        if self._pruning:
+            raise Conflict("a prune operation is already running")
+        self._pruning = True
+        deleted: list[str] = []
+        reclaimed = 0
+        try:
+            for container in self.all():
+                if container.state.running or not wanted.prune_labels(container.config["Labels"]):
+                    continue
+                if before is not None and listing.created(container) >= before:
+                    continue
+                with contextlib.suppress(Conflict, NotFound):
+                    written, _ = await asyncio.to_thread(self.sizes, container)
+                    await self.remove(container.id)
+                    deleted.append(container.id)
+                    reclaimed += written
+        finally:
+            self._pruning = False
+        self.engine.events.emit("container", "prune", "", {"reclaimed": str(reclaimed)})
+        return {"ContainersDeleted": deleted, "SpaceReclaimed": reclaimed}
+
+    # --- what networks ask ---
+
+    def network_view(self, ref: str) -> ContainerView:
+        container = self.get(ref)
+        return ContainerView(
+            id=container.id,
+            name=container.name,
+            mode=container.host_config["NetworkMode"],
+            running=container.state.alive,
+            endpoints=container.record.endpoints,
+        )
+
+    async def save_network(
+        self, container_id: str, endpoints: dict[str, dict[str, Any]], sandbox: NetworkSandbox | None
+    ) -> None:
+        container = self.get(container_id)
+        container.record.endpoints = endpoints
+        if sandbox is not None:
+            container.record.network_settings = sandbox.settings
+            home = self.lifecycle.home(container_id)
+            # In place: the files are bound into the container.
+            (home / "hosts").write_text(sandbox.hosts)
+            (home / "resolv.conf").write_text(sandbox.resolv_conf)
+        await self.save(container)
+
+    def image_users(self) -> Iterable[Any]:
+        """Which containers stand on which images, for the image store."""
+        from wherry.images.removal import User
+
+        return [User(item.id, item.record.image_id, item.state.running) for item in self._by_id.values()]
+
+
+def _details(container: Container) -> str:
+    options = container.host_config["LogConfig"]["Config"] or {}
+    shown = {}
+    for key in (options.get("labels") or "").split(","):
+        if key and key in container.config["Labels"]:
+            shown[key] = container.config["Labels"][key]
+    environment = dict(entry.partition("=")[::2] for entry in container.config["Env"])
+    for key in (options.get("env") or "").split(","):
+        if key and key in environment:
+            shown[key] = environment[key]
+    return ",".join(f"{key}={value}" for key, value in sorted(shown.items()))

@@ -1,0 +1,260 @@
+"""The kubelet: follows the pods bound to this node and runs each by a worker of its own.
+
+`run()` registers the node, adopts what runs from before, and then only reacts: to the API's watch, to the engine's
+events, to probes. Nothing is polled but the machine's own measures.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from wherry.client.api import Client
+from wherry.client.clock import Clock, SystemClock
+from wherry.client.events import EventRecorder
+from wherry.client.informer import Informer
+from wherry.host.instance import Instance
+from wherry.node import node_status, pods
+from wherry.node.container_logs import LogLinks
+from wherry.node.heartbeat import Heartbeat
+from wherry.node.images import Images
+from wherry.node.node_status import NodeSettings
+from wherry.node.objects import ObjectCache
+from wherry.node.pod_worker import NodeFacts, NodeServices, PodWorker
+from wherry.node.runtime import ContainerEvent, Runtime, RuntimeFailure
+from wherry.node.sandbox import ClusterSettings, PodNet, Sandboxes
+from wherry.node.state import ContainerView
+from wherry.node.volumes.manager import VolumeManager
+from wherry.schema.builtin import PODS, SERVICES
+from wherry.schema.resource import Object
+
+log = logging.getLogger(__name__)
+
+
+class Kubelet:
+    """One node. `runtime` is the engine (see `engine_runtime.EngineRuntime`), `network` gives pods their addresses.
+
+    `serve`, when given, is started once the node's facts are known and gives the port of the node API.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        client: Client,
+        instance: Instance,
+        network: PodNet | None,
+        settings: NodeSettings,
+        *,
+        cluster: ClusterSettings | None = None,
+        clock: Clock | None = None,
+        port: int = 0,
+    ) -> None:
+        self._runtime = runtime
+        self._client = client
+        self._instance = instance
+        if not settings.addresses:
+            settings = NodeSettings(**{**settings.__dict__, "addresses": (node_status.primary_address(),)})
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._recorder = EventRecorder(client, "kubelet", host=settings.name, clock=self._clock)
+        self.pods = Informer(client, PODS, clock=self._clock, field_selector=f"spec.nodeName={settings.name}")
+        self._service_informer = Informer(client, SERVICES, clock=self._clock)
+        self._objects = ObjectCache(client, self._objects_changed)
+        self.volumes = VolumeManager(instance.root, client, self._objects, self._clock)
+        self.images = Images(runtime, self._objects, self._record, self._clock)
+        found = node_status.machine(instance.root)
+        _, allocatable = node_status.resources_of(found, settings)
+        self.facts = NodeFacts(name=settings.name, ips=settings.addresses, memory=found.memory, allocatable=allocatable)
+        self.heartbeat = Heartbeat(
+            client,
+            settings,
+            instance.root,
+            self._clock,
+            images=self._image_list,
+            problems=self._problems,
+            event=self._node_event,
+        )
+        self.heartbeat.port = port
+        self.logs = LogLinks(instance.root / "log")
+        self._node = NodeServices(
+            instance=instance,
+            client=client,
+            runtime=runtime,
+            images=self.images,
+            objects=self._objects,
+            volumes=self.volumes,
+            sandboxes=Sandboxes(instance, network, cluster or ClusterSettings()),
+            logs=self.logs,
+            record=self._record,
+            clock=self._clock,
+            facts=self.facts,
+            services=self._services,
+            written=self._written,
+        )
+        self.ready = asyncio.Event()
+
+    @property
+    def runtime(self) -> Runtime:
+        return self._runtime
+
+    def worker(self, uid: str) -> PodWorker | None:
+        """The worker of a pod, by the pod's UID."""
+        return self._workers.get(uid)
+
+    def find_pod(self, namespace: str, name: str, uid: str = "") -> PodWorker | None:
+        """The worker of a pod by name; of two with one name (one still ending), the one that is not ending."""
+        found = [
+            worker
+            for worker in self._workers.values()
+            if pods.name(worker.pod) == name
+            and pods.namespace(worker.pod) == namespace
+            and (not uid or worker.uid == uid)
+        ]
+        found.sort(key=lambda worker: pods.is_deleted(worker.pod))
+        return found[0] if found else None
+
+    def now(self) -> float:
+        """Epoch seconds by the kubelet's clock."""
+        return self._clock.time()
+
+    def workers(self) -> list[PodWorker]:
+        return list(self._workers.values())
+
+    async def run(self) -> None:
+        """Until cancelled. Containers keep running afterwards."""
+        unsubscribe = self._runtime.subscribe(self._on_event)
+        background = [
+            asyncio.create_task(self._recorder.run(), name="kubelet events"),
+            asyncio.create_task(self.pods.run(), name="kubelet pods"),
+            asyncio.create_task(self._service_informer.run(), name="kubelet services"),
+            asyncio.create_task(self.heartbeat.run(), name="kubelet heartbeat"),
+        ]
+        try:
+            await asyncio.gather(self.pods.synced.wait(), self._service_informer.synced.wait())
+            await self._adopt()
+            self.pods.add_handler(self._on_pod)
+            self.ready.set()
+            done, _ = await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            unsubscribe()
+            tasks = [*background, *self._tasks.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._objects.close()
+
+    # Pods come and go.
+
+    async def _adopt(self) -> None:
+        """Take over the containers that run from before; end those whose pod the API has no more."""
+        found: dict[str, list[ContainerView]] = {}
+        labels_of: dict[str, dict[str, str]] = {}
+        for labels, view in await self._runtime.containers():
+            uid = labels.get(pods.LABEL_UID, "")
+            found.setdefault(uid, []).append(view)
+            labels_of[uid] = dict(labels)
+        known = {pods.uid(pod) for pod in self.pods.items()}
+        for pod in self.pods.items():
+            self._add(pod, found.get(pods.uid(pod), []))
+        leftovers = (set(found) | self._node.sandboxes.known() | self._folders()) - known
+        for uid in leftovers:
+            pod = LogLinks.saved_pod(self.volumes.pod_dir(uid)) or _bare_pod(uid, labels_of.get(uid, {}))
+            log.info("pod %s (%s) is not in the API any more: ending it", pods.full_name(pod), uid)
+            worker = self._add(pod, found.get(uid, []))
+            worker.forget_api()
+
+    def _folders(self) -> set[str]:
+        base = self.volumes.pod_dir("x").parent
+        return {path.name for path in base.iterdir()} if base.is_dir() else set()
+
+    def _on_pod(self, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            worker = self._workers.get(pods.uid(old)) if old is not None else None
+            if worker is not None and not worker.finished:
+                worker.forget_api()
+            return
+        if old is not None and pods.uid(old) != pods.uid(new):
+            self._on_pod(old, None)
+        worker = self._workers.get(pods.uid(new))
+        if worker is None:
+            self._add(new, [])
+        else:
+            worker.update(new)
+
+    def _add(self, pod: Object, adopted: Sequence[ContainerView]) -> PodWorker:
+        uid = pods.uid(pod)
+        worker = PodWorker(pod, self._node, adopted)
+        self._workers[uid] = worker
+        task = asyncio.create_task(worker.run(), name=f"pod {pods.full_name(pod)}")
+        self._tasks[uid] = task
+        task.add_done_callback(lambda ended: self._ended(uid, ended))
+        return worker
+
+    def _ended(self, uid: str, task: "asyncio.Task[None]") -> None:
+        worker = self._workers.get(uid)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and worker is not None:
+            log.error("worker of pod %s failed", pods.full_name(worker.pod), exc_info=error)
+        self._workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+        self._objects.release(uid)
+
+    def _written(self, pod: Object) -> None:
+        self.pods.record_write(pod)
+
+    # What reaches workers from elsewhere.
+
+    def _on_event(self, event: ContainerEvent) -> None:
+        uid = event.labels.get(pods.LABEL_UID, "")
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.container_event(event.id, event.action)
+
+    def _objects_changed(self, uid: str) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.objects_changed()
+
+    def _services(self) -> Sequence[Object]:
+        return list(self._service_informer)
+
+    def _record(self, pod: Object, type: str, reason: str, message: str, container: str = "") -> None:
+        field = pods.field_path(pod, container) if container else ""
+        if "apiVersion" not in pod:
+            pod = {"apiVersion": "v1", "kind": "Pod", **pod}
+        self._recorder.record(pod, type, reason, message, field_path=field)
+
+    def _node_event(self, node: Object, type: str, reason: str, message: str) -> None:
+        # Events of a node name the node as their uid: that is how `kubectl describe node` finds them.
+        reference = {"kind": "Node", "name": node["metadata"]["name"], "uid": node["metadata"]["name"]}
+        self._recorder.record(reference, type, reason, message)
+
+    async def _image_list(self) -> list[dict[str, Any]]:
+        try:
+            return await self._runtime.image_list()
+        except RuntimeFailure as error:
+            log.warning("images cannot be listed: %s", error)
+            return []
+
+    def _problems(self) -> list[str]:
+        return []
+
+
+def _bare_pod(uid: str, labels: dict[str, str]) -> Object:
+    """Enough of a pod to end its containers when nothing else is known of it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": labels.get(pods.LABEL_POD, "unknown"),
+            "namespace": labels.get(pods.LABEL_NAMESPACE, "default"),
+            "uid": uid,
+        },
+        "spec": {"containers": [], "restartPolicy": "Never"},
+    }

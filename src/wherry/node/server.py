@@ -1,0 +1,336 @@
+"""The node API over HTTPS: logs, exec, attach, port-forward, stats and health, for the API server to proxy to.
+
+Only clients with a certificate of the cluster's CA are let in (the API server shows one). Paths, parameters and
+plain-text errors are the kubelet's: https://kubernetes.io/docs/reference/node/.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from wherry.node import pods, port_forward, remote_command
+from wherry.node.kubelet import Kubelet
+from wherry.node.pod_worker import PodWorker
+from wherry.node.runtime import LogOptions, NoSuchContainer, RuntimeFailure
+from wherry.node.state import ContainerView
+from wherry.node.stats import Stats
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PORT = 10250
+PORTS_TRIED = 200
+
+
+@dataclass(frozen=True)
+class NodeTls:
+    """PEM files: what the server shows, and the CA whose clients it lets in."""
+
+    cert: Path
+    key: Path
+    client_ca: Path
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.cert, self.key)
+        context.load_verify_locations(self.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+class NodeServer:
+    """Serves one kubelet. `port` is known after `start`."""
+
+    def __init__(self, kubelet: Kubelet, root: Path) -> None:
+        self._kubelet = kubelet
+        self._stats = Stats(kubelet.runtime, root)
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    async def start(self, tls: NodeTls | None, *, host: str = "0.0.0.0", port: int = DEFAULT_PORT) -> int:
+        """Listen on the first free port from `port` on, and tell the node's status of it. Raises OSError.
+
+        Without `tls` it speaks plain HTTP, which is for tests only.
+        """
+        runner = web.AppRunner(self.app(), access_log=None)
+        await runner.setup()
+        context = tls.context() if tls is not None else None
+        for candidate in range(port, port + PORTS_TRIED):
+            site = web.TCPSite(runner, host, candidate, ssl_context=context)
+            try:
+                await site.start()
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    await runner.cleanup()
+                    raise
+                continue
+            self._runner, self.port = runner, candidate
+            self._kubelet.heartbeat.port = candidate
+            self._kubelet.heartbeat.changed()
+            return candidate
+        await runner.cleanup()
+        raise OSError(errno.EADDRINUSE, f"no free port from {port} to {port + PORTS_TRIED - 1}")
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        router = app.router
+        for path in ("/healthz", "/healthz/ping", "/healthz/syncloop"):
+            router.add_get(path, self._healthz)
+        router.add_get("/pods", self._pods)
+        router.add_get("/runningpods/", self._pods)
+        router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
+        for verb, handler in (("exec", self._exec), ("attach", self._attach)):
+            for path in ("/{namespace}/{pod}/{container}", "/{namespace}/{pod}/{uid}/{container}"):
+                router.add_route("*", f"/{verb}{path}", handler)
+        for path in ("/{namespace}/{pod}", "/{namespace}/{pod}/{uid}"):
+            router.add_route("*", f"/portForward{path}", self._port_forward)
+        router.add_post("/run/{namespace}/{pod}/{container}", self._run)
+        router.add_get("/stats/summary", self._summary)
+        router.add_get("/metrics/resource", self._resource_metrics)
+        return app
+
+    # Small ones.
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def _pods(self, _: web.Request) -> web.Response:
+        items = [worker.pod for worker in self._kubelet.workers()]
+        return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+
+    async def _summary(self, _: web.Request) -> web.Response:
+        return web.json_response(await self._stats.summary(self._kubelet.settings.name, self._kubelet.workers()))
+
+    async def _resource_metrics(self, _: web.Request) -> web.Response:
+        text = await self._stats.resource_metrics(self._kubelet.workers())
+        return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    # Finding what a request is about.
+
+    def _worker(self, request: web.Request) -> PodWorker:
+        info = request.match_info
+        worker = self._kubelet.find_pod(info["namespace"], info["pod"], info.get("uid", ""))
+        if worker is None:
+            raise web.HTTPNotFound(text=f'pod "{info["pod"]}" not found\n')
+        return worker
+
+    def _running(self, request: web.Request) -> tuple[PodWorker, ContainerView]:
+        worker = self._worker(request)
+        name = request.match_info["container"]
+        view = worker.container(name)
+        if view is None or not view.running:
+            raise web.HTTPNotFound(text=f'unable to upgrade connection: container not found ("{name}")\n')
+        return worker, view
+
+    # Logs.
+
+    async def _logs(self, request: web.Request) -> web.StreamResponse:
+        worker = self._worker(request)
+        name = request.match_info["container"]
+        if pods.find_container(worker.pod, name) is None:
+            raise web.HTTPNotFound(text=f'container "{name}" not found in pod "{pods.name(worker.pod)}"\n')
+        query = request.query
+        previous = query.get("previous") in ("true", "1")
+        view = self._log_source(worker, name, previous=previous)
+        try:
+            options, limit = _log_options(query, self._kubelet)
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from error
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            try:
+                async for chunk in self._kubelet.runtime.logs(view.id, options):
+                    if limit is not None:
+                        chunk = chunk[:limit]
+                        limit -= len(chunk)
+                    await response.write(chunk)
+                    if limit == 0:
+                        break
+            except NoSuchContainer:
+                log.debug("container %s was removed while its log was read", view.id[:12])
+            await response.write_eof()
+        return response
+
+    def _log_source(self, worker: PodWorker, name: str, *, previous: bool) -> ContainerView:
+        """The attempt to show, or the plain-text 400 that says why there is none."""
+        current = worker.container(name)
+        where = f'in pod "{pods.name(worker.pod)}"'
+        if previous:
+            before = worker.container(name, previous=True)
+            if current is not None and current.exited and not current.lost and worker.is_waiting(name):
+                # Between two attempts the one that ended last is the previous one.
+                before = current
+            if before is None or before.lost:
+                raise web.HTTPBadRequest(text=f'previous terminated container "{name}" {where} not found\n')
+            return before
+        if current is None or (current.state == "created" and not current.exited):
+            reason = worker.waiting_reason(name) or "ContainerCreating"
+            if reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"):
+                what = {"ErrImagePull": "image can't be pulled"}.get(reason, "trying and failing to pull image")
+                text = f'container "{name}" {where} is waiting to start: {what}\n'
+            else:
+                text = f'container "{name}" {where} is waiting to start: {reason}\n'
+            raise web.HTTPBadRequest(text=text)
+        if current.lost:
+            raise web.HTTPBadRequest(text=f'container "{name}" {where} is not available\n')
+        return current
+
+    # Streams.
+
+    async def _exec(self, request: web.Request) -> web.StreamResponse:
+        _, view = self._running(request)
+        command = request.query.getall("command", [])
+        if not command:
+            raise web.HTTPBadRequest(text="you must specify at least 1 of stdin, stdout, stderr and a command\n")
+        want = _Wanted.of(request)
+        try:
+            session = await self._kubelet.runtime.open_exec(
+                view.id, command, stdin=want.stdin, tty=want.tty, stderr=want.stderr
+            )
+        except RuntimeFailure as error:
+            return await self._refuse(request, str(error))
+        ws = await _upgrade(request, remote_command.PROTOCOLS)
+        await remote_command.serve(ws, session, stdin=want.stdin, stdout=want.stdout, stderr=want.stderr)
+        return ws
+
+    async def _attach(self, request: web.Request) -> web.StreamResponse:
+        _, view = self._running(request)
+        want = _Wanted.of(request)
+        try:
+            session = await self._kubelet.runtime.open_attach(
+                view.id, stdin=want.stdin, stdout=want.stdout, stderr=want.stderr
+            )
+        except RuntimeFailure as error:
+            return await self._refuse(request, str(error))
+        ws = await _upgrade(request, remote_command.PROTOCOLS)
+        await remote_command.serve(ws, session, stdin=want.stdin, stdout=want.stdout, stderr=want.stderr)
+        return ws
+
+    async def _refuse(self, request: web.Request, message: str) -> web.StreamResponse:
+        """A failure before the streams stand is told as the final Status, where every client looks for it."""
+        ws = await _upgrade(request, remote_command.PROTOCOLS)
+        with contextlib.suppress(ConnectionError):
+            status = json.dumps(remote_command.failure_status(message)).encode()
+            await ws.send_bytes(bytes((remote_command.STATUS,)) + status)
+            await ws.close()
+        return ws
+
+    async def _run(self, request: web.Request) -> web.Response:
+        _, view = self._running(request)
+        command = request.query.get("cmd", "").split()
+        try:
+            code, output = await self._kubelet.runtime.exec(view.id, command, 60.0)
+        except (RuntimeFailure, TimeoutError) as error:
+            raise web.HTTPInternalServerError(text=f"{error}\n") from error
+        return web.Response(body=output, status=200 if code == 0 else 500)
+
+    async def _port_forward(self, request: web.Request) -> web.StreamResponse:
+        worker = self._worker(request)
+        sandbox = worker.sandbox
+        if sandbox is None:
+            name = pods.name(worker.pod)
+            raise web.HTTPBadRequest(text=f'unable to upgrade connection: pod "{name}" is not running\n')
+        offered = [word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        if port_forward.TUNNEL in offered:
+            ws = await _upgrade(request, (port_forward.TUNNEL,))
+            await port_forward.tunnel(ws, sandbox.netns, worker.uid)
+            return ws
+        ports = _ports(request)
+        if not ports:
+            raise web.HTTPBadRequest(text='query parameter "ports" is required\n')
+        ws = await _upgrade(request, (port_forward.CHANNELS[0],))
+        await port_forward.channels(ws, ports, sandbox.netns, worker.uid)
+        return ws
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which streams a request asks for, in the API server's words or the kubelet's."""
+
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    tty: bool
+
+    @classmethod
+    def of(cls, request: web.Request) -> "_Wanted":
+        def flag(*names: str) -> bool:
+            return any(request.query.get(name) in ("1", "true") for name in names)
+
+        wanted = cls(flag("input", "stdin"), flag("output", "stdout"), flag("error", "stderr"), flag("tty"))
+        if not (wanted.stdin or wanted.stdout or wanted.stderr):
+            raise web.HTTPBadRequest(text="you must specify at least 1 of stdin, stdout, stderr\n")
+        if wanted.tty and wanted.stderr:
+            # With a terminal there is one output only.
+            wanted = cls(wanted.stdin, wanted.stdout, False, True)
+        return wanted
+
+
+async def _upgrade(request: web.Request, protocols: Sequence[str]) -> web.WebSocketResponse:
+    """A prepared WebSocket. SPDY is refused by name: clients then say which protocol they would need."""
+    upgrade = request.headers.get("Upgrade", "")
+    if upgrade.lower().startswith("spdy/"):
+        raise web.HTTPBadRequest(
+            text=f"unable to upgrade: {upgrade} is not supported, use WebSocket with one of {', '.join(protocols)}\n"
+        )
+    if upgrade.lower() != "websocket":
+        raise web.HTTPBadRequest(text="unable to upgrade: missing upgrade headers in request\n")
+    ws = web.WebSocketResponse(protocols=protocols, heartbeat=None, compress=False, max_msg_size=0)
+    await ws.prepare(request)
+    return ws
+
+
+def _ports(request: web.Request) -> list[int]:
+    found = []
+    for value in request.query.getall("ports", request.query.getall("port", [])):
+        for word in value.split(","):
+            if not word.isdigit() or not 0 < int(word) < 65536:
+                raise web.HTTPBadRequest(text=f"unable to parse {word!r} as a port\n")
+            found.append(int(word))
+    return found
+
+
+def _log_options(query: Mapping[str, str], kubelet: Kubelet) -> tuple[LogOptions, int | None]:
+    """(options, byte limit). Raises ValueError."""
+    since = 0.0
+    if query.get("sinceSeconds"):
+        since = kubelet.now() - _whole(query["sinceSeconds"], "sinceSeconds", 1)
+    elif query.get("sinceTime"):
+        since = pods.parse_time(query["sinceTime"]) or 0.0
+    tail = _whole(query["tailLines"], "tailLines", 0) if query.get("tailLines") else None
+    limit = _whole(query["limitBytes"], "limitBytes", 1) if query.get("limitBytes") else None
+    stream = query.get("stream") or "All"
+    if stream not in ("All", "Stdout", "Stderr"):
+        raise ValueError(f'invalid log stream "{stream}"')
+    options = LogOptions(
+        follow=query.get("follow") in ("true", "1"),
+        since=since,
+        tail=tail,
+        timestamps=query.get("timestamps") in ("true", "1"),
+        stdout=stream != "Stderr",
+        stderr=stream != "Stdout",
+    )
+    return options, limit
+
+
+def _whole(text: str, name: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise ValueError(f'unable to parse {name} "{text}" as a number') from error
+    if number < least:
+        raise ValueError(f"{name}: Invalid value: {number}: must be greater than or equal to {least}")
+    return number

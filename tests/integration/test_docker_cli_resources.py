@@ -1,0 +1,125 @@
+"""`docker volume`, `network`, `image`, `system` by the real client."""
+
+import asyncio
+import json
+import re
+
+import pytest
+from docker_client import DockerCli
+
+pytestmark = pytest.mark.root
+
+
+async def test_version_and_info(docker_cli: DockerCli) -> None:
+    shown = (await docker_cli("version")).out
+    assert re.search(r"Server:.*\n(.*\n)*? +API version: +1\.50 \(minimum version 1\.24\)", shown)
+    info = json.loads((await docker_cli("info", "-f", "json")).out)
+    assert info["OSType"] == "linux"
+    assert info["Images"] == 1
+    assert info["Swarm"]["LocalNodeState"] == "inactive"
+    assert not info.get("ServerErrors")
+    listed = (await docker_cli("info")).out
+    assert " Storage Driver: overlay2" in listed
+
+
+async def test_volumes(docker_cli: DockerCli) -> None:
+    assert (await docker_cli("volume", "create", "--label", "a=b", "data")).out == "data\n"
+    assert (await docker_cli("volume", "ls")).lines[1].split() == ["local", "data"]
+    (volume,) = json.loads((await docker_cli("volume", "inspect", "data")).out)
+    assert volume["Labels"] == {"a": "b"}
+    await docker_cli("run", "--name", "writer", "-v", "data:/data", "busybox", "sh", "-c", "echo kept > /data/file")
+    used = await docker_cli("volume", "rm", "data", fails=True)
+    assert re.search(r"remove data: volume is in use - \[[0-9a-f]{64}\]", used.err)
+    await docker_cli("rm", "writer")
+    assert (await docker_cli("run", "--rm", "-v", "data:/d", "busybox", "cat", "/d/file")).out == "kept\n"
+    ran = await docker_cli("run", "--rm", "-v", "data:/d:ro", "busybox", "touch", "/d/x", fails=True)
+    assert "Read-only file system" in ran.err
+    assert (await docker_cli("volume", "rm", "data")).out == "data\n"
+    gone = await docker_cli("volume", "inspect", "data", fails=True)
+    assert "no such volume" in gone.err
+
+
+async def test_a_volume_starts_with_the_images_content_and_anonymous_ones_go_with_rm(docker_cli: DockerCli) -> None:
+    listed = (await docker_cli("run", "--rm", "-v", "/bin", "busybox", "ls", "/bin")).out
+    assert "busybox" in listed.split()
+    assert (await docker_cli("volume", "ls", "-q")).out == ""
+    tmpfs = ("--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=1m")
+    await docker_cli("volume", "create", *tmpfs, "scratch")
+    mounted = (await docker_cli("run", "--rm", "-v", "scratch:/s", "busybox", "df", "-k", "/s")).out
+    assert mounted.splitlines()[1].split()[:2] == ["tmpfs", "1024"]
+    assert (await docker_cli("volume", "prune", "-a", "-f")).out.startswith("Total reclaimed space:")
+
+
+async def test_networks(docker_cli: DockerCli) -> None:
+    names = [line.split()[1:] for line in (await docker_cli("network", "ls")).lines[1:]]
+    assert sorted(names) == [["bridge", "bridge", "local"], ["host", "host", "local"], ["none", "null", "local"]]
+    assert re.fullmatch(r"[0-9a-f]{64}\n", (await docker_cli("network", "create", "blue")).out)
+    taken = await docker_cli("network", "create", "blue", fails=True)
+    assert "network with name blue already exists" in taken.err
+    await docker_cli("run", "-d", "--name", "web", "--network", "blue", "busybox", "sleep", "1000")
+    pinged = await docker_cli("run", "--rm", "--network", "blue", "busybox", "ping", "-c1", "-W3", "web")
+    assert "1 packets received" in pinged.out
+    busy = await docker_cli("network", "rm", "blue", fails=True)
+    assert "has active endpoints" in busy.err
+    await docker_cli("network", "disconnect", "blue", "web")
+    assert (await docker_cli("network", "rm", "blue")).out == "blue\n"
+    assert "network nope not found" in (await docker_cli("network", "inspect", "nope", fails=True)).err
+
+
+async def test_images(docker_cli: DockerCli) -> None:
+    header, row = (await docker_cli("images")).lines
+    assert header.split() == ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
+    assert row.split()[:2] == ["busybox", "latest"]
+    await docker_cli("tag", "busybox", "shop:1")
+    assert (await docker_cli("rmi", "shop:1")).out == "Untagged: shop:1\n"
+    assert "No such image: shop:1" in (await docker_cli("rmi", "shop:1", fails=True)).err
+    await docker_cli("run", "--name", "user", "busybox", "true")
+    used = await docker_cli("rmi", "busybox", fails=True)
+    assert "conflict: unable to remove repository reference" in used.err
+    assert (await docker_cli("history", "-q", "--no-trunc", "busybox")).lines[0].startswith("sha256:")
+    assert (await docker_cli("image", "inspect", "-f", "{{.Os}}", "busybox")).out == "linux\n"
+
+
+async def test_save_and_load(docker_cli: DockerCli, tmp_path: object) -> None:
+    archive = f"{tmp_path}/saved.tar"
+    await docker_cli("save", "-o", archive, "busybox")
+    await docker_cli("rmi", "busybox")
+    assert (await docker_cli("load", "-i", archive)).out == "Loaded image: busybox:latest\n"
+    assert (await docker_cli("run", "--rm", "busybox", "echo", "back")).out == "back\n"
+    bad = await docker_cli("load", stdin=b"this is no archive", fails=True)
+    assert bad.err
+
+
+async def test_events(docker_cli: DockerCli) -> None:
+    follower = await docker_cli.start("events", "--format", "{{.Type}} {{.Action}}", "--filter", "container=web")
+    assert follower.stdout is not None
+    # The subscription is live once an event comes through.
+    await docker_cli("run", "--rm", "--name", "web", "busybox", "true")
+    seen = []
+    async with asyncio.timeout(15):
+        while "container destroy" not in seen:
+            line = (await follower.stdout.readline()).decode().strip()
+            seen.append(line)
+            if not line:
+                break
+    follower.terminate()
+    await follower.wait()
+    assert [action for action in seen if action.startswith("container ")][-1] == "container destroy"
+    past = await docker_cli("events", "--since", "10m", "--until", "0s", "--format", "{{.Action}}")
+    kinds = past.lines
+    assert [kind for kind in kinds if kind in ("create", "start", "die", "destroy")][-1] == "destroy"
+
+
+async def test_disk_usage_and_prune(docker_cli: DockerCli) -> None:
+    await docker_cli("volume", "create", "data")
+    header, *rows = (await docker_cli("system", "df")).lines
+    assert header.split() == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
+    assert [row.split("  ")[0] for row in rows] == ["Images", "Containers", "Local Volumes", "Build Cache"]
+    await docker_cli("run", "busybox", "true")
+    pruned = await docker_cli("system", "prune", "-f")
+    assert "Total reclaimed space:" in pruned.out
+
+
+async def test_what_is_not_offered_says_so(docker_cli: DockerCli) -> None:
+    assert "This node is not a swarm manager" in (await docker_cli("service", "ls", fails=True)).err
+    assert (await docker_cli("plugin", "ls")).lines == ["ID        NAME      DESCRIPTION   ENABLED"]
