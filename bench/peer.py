@@ -5,7 +5,9 @@ context manager. Everything lives below one directory; the bridge, the iptables 
 processes are removed at the end. Needs root, and Debian's docker.io and containerd packages.
 """
 
+import fcntl
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -18,6 +20,7 @@ from types import TracebackType
 
 BRIDGE = "whpeer0"
 BRIDGE_ADDRESS = "172.31.250.1/24"
+LOCK = Path("/run/lock/wherry-bench-peer")
 
 
 class PeerError(RuntimeError):
@@ -32,6 +35,7 @@ class Peer:
         self.directory = directory or Path(tempfile.mkdtemp(prefix="dockerd-"))
         self.host = f"unix://{self.directory}/docker.sock"
         self._daemons: list[subprocess.Popen[bytes]] = []
+        self._lock: int | None = None
 
     @staticmethod
     def available() -> bool:
@@ -55,6 +59,9 @@ class Peer:
         self.stop()
 
     def _start(self) -> None:
+        # Two at once would share the bridge and dockerd's iptables chains: the second waits for the first to end.
+        self._lock = os.open(LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.directory.mkdir(parents=True, exist_ok=True)
         base = str(self.directory)
         # cri needs a network set-up that is not ours to make.
@@ -134,6 +141,9 @@ class Peer:
                 target = line.split(" ")[4]
                 if target.startswith(f"{self.directory}/"):
                     _run(["umount", "-l", target], check=False)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         if self._own_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -146,19 +156,13 @@ def _remove_chains() -> None:
             lines = listed.splitlines()
             for line in lines:
                 if line.startswith("-A ") and (BRIDGE in line or "DOCKER" in line or "172.31.250." in line):
-                    _run([family, "-t", table, "-D", *_words(line[3:])], check=False)
+                    _run([family, "-t", table, "-D", *shlex.split(line[3:])], check=False)
             for line in lines:
                 if line.startswith("-N DOCKER"):
                     _run([family, "-t", table, "-F", line[3:]], check=False)
             for line in lines:
                 if line.startswith("-N DOCKER"):
                     _run([family, "-t", table, "-X", line[3:]], check=False)
-
-
-def _words(rule: str) -> list[str]:
-    import shlex
-
-    return shlex.split(rule)
 
 
 def _run(command: list[str], *, check: bool = True) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 
 import pytest
 from docker_client import DockerCli
@@ -105,9 +106,12 @@ async def test_events(docker_cli: DockerCli) -> None:
     follower.terminate()
     await follower.wait()
     assert [action for action in seen if action.startswith("container ")][-1] == "container destroy"
-    past = await docker_cli("events", "--since", "10m", "--until", "0s", "--format", "{{.Action}}")
-    kinds = past.lines
-    assert [kind for kind in kinds if kind in ("create", "start", "die", "destroy")][-1] == "destroy"
+    until = str(int(time.time()) + 1)
+    past = await docker_cli("events", "--since", "10m", "--until", until, "--format", "{{.Type}} {{.Action}}")
+    wanted = ["create", "start", "die", "destroy"]
+    assert [
+        line.split()[1] for line in past.lines if line.split() in [["container", kind] for kind in wanted]
+    ] == wanted
 
 
 async def test_disk_usage_and_prune(docker_cli: DockerCli) -> None:

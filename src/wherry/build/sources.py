@@ -162,12 +162,21 @@ class ArchiveSource:
     def digest(self, path: bytes, item: Item) -> bytes:
         return item.digest
 
-    def remove(self, path: bytes) -> None:
-        """Take what is at `path` out of the context."""
-        above, _, name = path.rpartition(b"/")
-        parent = self.stat(above)
-        if parent is not None:
-            parent.children.pop(name, None)
+    def prune(self, ignore: Patterns) -> None:
+        """Take out what `.dockerignore` names."""
+
+        def sift(item: Item, path: str) -> None:
+            for name, child in list(item.children.items()):
+                here = f"{path}/{os.fsdecode(name)}" if path else os.fsdecode(name)
+                hidden = ignore.matches(here)
+                if child.kind == DIRECTORY and (not hidden or ignore.may_bring_back(here)):
+                    sift(child, here)
+                    if hidden and not child.children:
+                        del item.children[name]
+                elif hidden:
+                    del item.children[name]
+
+        sift(self._root, "")
 
     def close(self) -> None:
         os.close(self._fd)
@@ -178,6 +187,7 @@ class TreeSource:
 
     def __init__(self, top: Path, *, owners: bool = True, ignore: Patterns | None = None) -> None:
         """Without `owners` all files count as root's (a context); `ignore` hides what `.dockerignore` names."""
+        self.path = top
         self._root = RootDir(top)
         self._owners = owners
         self._ignore = ignore
@@ -218,6 +228,12 @@ class TreeSource:
         if self._ignore:
             names = [name for name in names if not self._hidden(path + b"/" + name if path else name)]
         return names
+
+    def unfiltered(self) -> "TreeSource":
+        """The same directory with nothing hidden; it shares this one's descriptor."""
+        other = TreeSource.__new__(TreeSource)
+        other.path, other._root, other._owners, other._ignore = self.path, self._root, self._owners, None
+        return other
 
     def _ids(self, found: os.stat_result) -> tuple[int, int]:
         return (found.st_uid, found.st_gid) if self._owners else (0, 0)

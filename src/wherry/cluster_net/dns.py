@@ -94,8 +94,8 @@ class ClusterDNS:
         namespaces: Informer | None = None,
     ) -> None:
         """`bridge` is the pod bridge, which gets `address` (default: the tenth of `service_cidr`);
-        with bridge "" the address must be there already. `upstream` defaults to the host's name servers. Informers may be shared
-        ones that somebody else runs."""
+        with bridge "" the address must be there already. `upstream` defaults to the host's name servers.
+        Informers may be shared ones that somebody else runs."""
         self.address = address or dns_address(service_cidr)
         self._bridge, self._port = bridge, port
         self.services = services or Informer(client, SERVICES)

@@ -219,7 +219,7 @@ class Zone:
 
 
 def _is_headless(item: Object) -> bool:
-    return item["spec"].get("clusterIP") == "None"
+    return bool(item["spec"].get("clusterIP") == "None")
 
 
 def _matching(records: Iterable[Record], kind: int) -> tuple[Record, ...]:

@@ -250,7 +250,8 @@ def _chains(table: str, port: ServicePort) -> str:
         for endpoint in _all_endpoints(port):
             name = _endpoint_name(port, endpoint)
             document += (
-                f"add set inet {table} a_{name} {{ type ipv4_addr; flags dynamic,timeout; timeout {port.affinity}s; }}\n"
+                f"add set inet {table} a_{name} "
+                f"{{ type ipv4_addr; flags dynamic,timeout; timeout {port.affinity}s; }}\n"
                 f"add rule inet {table} e_{name} update @a_{name} {{ ip saddr timeout {port.affinity}s }} "
                 f"meta l4proto {port.protocol} dnat ip to {endpoint.ip}:{endpoint.port}\n"
             )
@@ -304,7 +305,7 @@ def _elements(port: ServicePort | None) -> Mapping[str, list[str]]:
 
 
 def stale_udp(old: ServicePort | None, new: ServicePort | None) -> tuple[set[tuple[str, int]], set[str]]:
-    """What must be forgotten of tracked UDP flows: (addresses that answered and are no endpoints any more, the Service's
+    """What must be forgotten of tracked UDP flows: (addresses that answered and are no endpoints now, the Service's
     addresses whose flows were not translated because there was no endpoint)."""
     port = new or old
     if port is None or port.protocol != "udp":

@@ -133,12 +133,12 @@ def explain(raw: str, command: Sequence[str]) -> str:
     if match := _NOT_FOUND.search(text):
         name = match["name"] or program
         if "/" in name:
-            return f'error during container init: exec: "{name}": stat {name}: no such file or directory'
-        return f'error during container init: exec: "{name}": executable file not found in $PATH'
+            return f'exec: "{name}": stat {name}: no such file or directory'
+        return f'exec: "{name}": executable file not found in $PATH'
     if "Permission denied" in text and ("exec" in text or program in text):
-        return f'error during container init: exec: "{program}": permission denied'
+        return f'exec: "{program}": permission denied'
     if "Is a directory" in text and program in text:
-        return f'error during container init: exec: "{program}": is a directory'
+        return f'exec: "{program}": is a directory'
     if match := _CHDIR.search(text):
         return f'error during container init: chdir to cwd ("{match["path"]}") set in config.json failed: {match["why"].lower()}'
     return f"error during container init: {text}" if text else "error during container init: unknown failure"

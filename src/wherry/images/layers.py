@@ -13,6 +13,7 @@ A layer is first *staged*: unpacked below a temporary name, invisible. `register
 import asyncio
 import ctypes
 import hashlib
+import logging
 import os
 import queue
 import secrets
@@ -24,12 +25,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..host.database import Database
+from ..host.database import Database, DatabaseClosed
 from .diff import Digested, digest_tree, lookup
 from .errors import BadArchive, DigestMismatch, ImageError, NotFound
 from .recipe import rebuild
 from .rootdir import RootDir
 from .unpack import Limits, Unpacked, Unpacker
+
+_log = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS image_layers (
@@ -89,6 +92,8 @@ class LayerStore:
         self._chains: dict[str, Chain] = {}
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.limits = Limits()
+        self._flushing: asyncio.Task[None] | None = None
+        self._flush_again = False
 
     @classmethod
     async def open(cls, directory: Path, database: Database) -> "LayerStore":
@@ -264,6 +269,25 @@ class LayerStore:
         await self._database.run(insert)
         self._layers.setdefault(layer.name, layer)
         return self._chains.setdefault(chain.chain_id, chain)
+
+    def flush_soon(self) -> None:
+        """`flush` in the background. Until it is done, a reboot (not the death of the process) takes the layers
+        made since back, and the images on them; whole, never in part."""
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush_quietly())
+        else:
+            self._flush_again = True
+
+    async def _flush_quietly(self) -> None:
+        while True:
+            self._flush_again = False
+            try:
+                await self.flush()
+            except (OSError, DatabaseClosed) as error:
+                _log.warning("layers are not on the disk yet: %s", error)
+                return
+            if not self._flush_again:
+                return
 
     async def flush(self) -> None:
         """All layers made so far are on the disk when this returns (syncfs)."""

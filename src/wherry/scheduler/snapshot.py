@@ -43,7 +43,8 @@ class Topology:
         chosen = self.ids >= 0
         if among is not None:
             chosen &= among
-        return np.bincount(self.ids[chosen], weights=per_node[chosen], minlength=len(self.values))
+        totals = np.bincount(self.ids[chosen], weights=per_node[chosen], minlength=len(self.values))
+        return totals.astype(np.float64, copy=False)
 
     def spread(self, per_value: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Each slot's value of `per_value`; 0 where the label is absent."""

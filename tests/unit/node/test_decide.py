@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conftest import NOW, make_pod, make_view
+from node_samples import NOW, make_pod, make_view, observed
 
 from wherry.node.decide import (
     Decision,
@@ -15,13 +15,6 @@ from wherry.node.decide import (
     decide,
 )
 from wherry.node.state import ContainerView, Observed, StartError
-
-
-def observed(*views: ContainerView, **more: Any) -> Observed:
-    containers: dict[str, tuple[ContainerView, ...]] = {}
-    for view in sorted(views, key=lambda v: -v.attempt):
-        containers[view.name] = (*containers.get(view.name, ()), view)
-    return Observed(**{"sandbox": "s1", "prepared": True, "containers": containers, **more})
 
 
 def starts(decision: Decision) -> list[str]:

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from conftest import NOW, make_pod, make_view
-from test_decide import observed
+from node_samples import NOW, make_pod, make_view, observed
 
 from wherry.node.decide import decide
 from wherry.node.state import Observed

@@ -238,7 +238,7 @@ def _check_driver(driver: str) -> None:
     if driver == "overlay":
         raise Forbidden(
             'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node '
-            "to swarm and try again."  # fmt: skip
+            "to swarm and try again."
         )
     if driver != "bridge":
         raise NotFound(f'plugin "{driver}" not found')

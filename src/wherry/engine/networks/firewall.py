@@ -3,9 +3,10 @@
 One table per instance, `inet wherry_<id>`. Its chains never change; a network or a published port is an element of
 a set or a map, so a change costs what changed and happens at once or not at all. Pure functions that give documents.
 
-`bridges` all our bridges; `same` pairs of a bridge with itself; `local4/6` pairs of a subnet with its bridge; `internal` bridges without a way out; `masquerade4/6`
-subnets that get the host's address on their way out; `publish4/6` (host address, protocol, port) → (container
-address, port); `publish_any4/6` the same for all of the host's addresses.
+`bridges` all our bridges; `same` pairs of a bridge with itself; `local4/6` pairs of a subnet with its bridge;
+`internal` bridges without a way out; `masquerade4/6` subnets that get the host's address on their way out;
+`publish4/6` (host address, protocol, port) → (container address, port); `publish_any4/6` the same for all of the
+host's addresses.
 """
 
 from collections.abc import Iterable, Sequence

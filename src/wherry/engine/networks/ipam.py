@@ -59,6 +59,12 @@ def choose_subnet(pools: Iterable[Pool], used: Iterable[IPNetwork]) -> IPNetwork
     raise EngineError("all predefined address pools have been fully subnetted")
 
 
+def _within(inner: IPNetwork, outer: IPNetwork) -> bool:
+    if isinstance(inner, ipaddress.IPv4Network):
+        return isinstance(outer, ipaddress.IPv4Network) and inner.subnet_of(outer)
+    return isinstance(outer, ipaddress.IPv6Network) and inner.subnet_of(outer)
+
+
 class Subnet:
     """One subnet's addresses. Addresses are given out lowest first, as Docker does."""
 
@@ -73,7 +79,7 @@ class Subnet:
         """`gateway` defaults to the first address of the range. Raises InvalidParameter for what lies outside."""
         self.subnet = subnet
         self.range = ip_range or subnet
-        if ip_range is not None and not (ip_range.version == subnet.version and ip_range.subnet_of(subnet)):
+        if ip_range is not None and not _within(ip_range, subnet):
             raise InvalidParameter(f"invalid network config:\ninvalid subnet {subnet}: invalid ip-range {ip_range}: "
                                    f"parent subnet is an IPv{subnet.version} block; no overlap")  # fmt: skip
         self._used: set[int] = set()
@@ -107,7 +113,8 @@ class Subnet:
             number = int(wanted)
             if wanted not in self.subnet:
                 raise InvalidParameter(
-                    f"invalid config for network: invalid endpoint settings:\nno configured subnet contains IP address {wanted}"
+                    "invalid config for network: invalid endpoint settings:\n"
+                    f"no configured subnet contains IP address {wanted}"
                 )
             if number in self._used or not self._first <= number <= self._last:
                 raise Forbidden("Address already in use")

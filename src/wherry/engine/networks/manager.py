@@ -283,7 +283,7 @@ class Networks:
         return matches[0]
 
     async def create(self, body: dict[str, Any]) -> dict[str, str]:
-        """`POST /networks/create`. Raises Conflict (name taken), Forbidden, InvalidParameter, NotFound, NotImplemented."""
+        """`POST /networks/create`. Raises Conflict (name taken) and what `definitions.parse_create` raises."""
         async with self._changing:
             if isinstance(name := body.get("Name"), str) and self._by_name(name) is not None and name not in PREDEFINED:
                 raise Conflict(f"network with name {name} already exists")
@@ -500,7 +500,7 @@ class Networks:
             raise InvalidParameter(
                 "user specified IP address is supported on user defined networks only"
                 if network.is_default
-                else "user specified IP address is supported only when connecting to networks with user configured subnets"
+                else _NO_USER_SUBNET
             )
         if network.is_default and config.get("Aliases"):
             raise InvalidParameter("network-scoped aliases are only supported for user-defined networks")
@@ -583,7 +583,8 @@ class Networks:
                 held = self._ports.allocate(wanted)
             except PortInUse as error:
                 raise EngineError(
-                    "failed to set up container networking: driver failed programming external connectivity on endpoint "
+                    "failed to set up container networking: "
+                    "driver failed programming external connectivity on endpoint "
                     f"{request.name.lstrip('/')} ({endpoint.id}): {error.message}"
                 ) from None
             for mapping, listener in held:
@@ -734,9 +735,7 @@ class Networks:
         """Refuse now what would fail when the container starts."""
         static = config.get("IPAMConfig") or {}
         if (static.get("IPv4Address") or static.get("IPv6Address")) and not network.user_subnets:
-            raise InvalidParameter(
-                "user specified IP address is supported only when connecting to networks with user configured subnets"
-            )
+            raise InvalidParameter(_NO_USER_SUBNET)
         if network.is_default and config.get("Aliases"):
             raise InvalidParameter("network-scoped aliases are only supported for user-defined networks")
         _mac(config.get("MacAddress"))
@@ -913,6 +912,7 @@ class Networks:
 
 _MULTIPLE_HOST = "container cannot be disconnected from host network or connected to host network"
 _MULTIPLE_NONE = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+_NO_USER_SUBNET = "user specified IP address is supported only when connecting to networks with user configured subnets"
 _SHARED = "container sharing network namespace with another container or host cannot be connected to any other network"
 
 

@@ -117,7 +117,7 @@ class Sandbox:
         return min(able, key=lambda e: (-int(e.config.get("GwPriority") or 0), e.network_name), default=None)
 
     def published(self) -> list[PublishedPort]:
-        """Mappings with where they lead. An IPv6 mapping of an IPv4-only container has no entry: the relay serves it."""
+        """Mappings with where they lead; none for an IPv6 mapping of an IPv4-only container: the relay serves it."""
         way_in = self.gateway_endpoint() or (self.endpoints[0] if self.endpoints else None)
         way_in6 = self.gateway_endpoint(6)
         found = []

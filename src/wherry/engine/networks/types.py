@@ -79,5 +79,5 @@ class ContainerRecords(Protocol):
     async def save_network(
         self, container_id: str, endpoints: dict[str, dict[str, Any]], sandbox: NetworkSandbox | None
     ) -> None:
-        """Store the container's new EndpointsConfig; `sandbox` (None if it is not running) has new settings and files."""
+        """Store the container's new EndpointsConfig; `sandbox` (None if it is not running) has the new settings."""
         ...

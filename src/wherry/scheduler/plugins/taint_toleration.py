@@ -94,9 +94,7 @@ class TaintToleration(Plugin):
         return [int(number) for number in np.flatnonzero(np.bincount(groups)) if number]
 
     def _number(self, node: Any) -> int:
-        taints = [
-            {name: taint.get(name) or "" for name in ("key", "value", "effect")} for taint in _taints_of(node)
-        ]
+        taints = [{name: taint.get(name) or "" for name in ("key", "value", "effect")} for taint in _taints_of(node)]
         key = orjson.dumps(taints)
         number = self._numbers.get(key)
         if number is None:

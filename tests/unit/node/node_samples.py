@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import pytest
-
-from wherry.node.state import ContainerView
+from wherry.node.state import ContainerView, Observed
 
 NOW = 1_000_000.0
 
@@ -32,6 +30,9 @@ def make_view(name: str, state: str = "running", **more: Any) -> ContainerView:
     return ContainerView(name=name, state=state, **{**defaults, **more})
 
 
-@pytest.fixture
-def now() -> float:
-    return NOW
+def observed(*views: ContainerView, **more: Any) -> Observed:
+    """What is seen of a pod whose sandbox `s1` is ready."""
+    containers: dict[str, tuple[ContainerView, ...]] = {}
+    for view in sorted(views, key=lambda v: -v.attempt):
+        containers[view.name] = (*containers.get(view.name, ()), view)
+    return Observed(**{"sandbox": "s1", "prepared": True, "containers": containers, **more})

@@ -1,0 +1,391 @@
+"""One build: from a Dockerfile and a context to an image.
+
+The stages that the target needs run as tasks, each waiting for the stages it names. Each instruction is one step:
+work out its key, look into the cache, else do it and remember what came of it.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..images.catalog import Image
+from ..images.errors import ImageError, NotFound
+from ..images.references import key_of
+from ..images.threads import feed, in_thread
+from . import graph
+from .cache import BuildCache
+from .errors import BuildError, DockerfileError, InvalidOptions
+from .ignore import Patterns, read_ignore_file
+from .instructions import Dockerfile, Stage, interpret
+from .options import BuildOptions
+from .parser import parse
+from .progress import Progress, Stream, short
+from .running import Runner
+from .shellwords import SubstitutionError, expand
+from .sources import ArchiveSource, Source, TreeSource, follow
+from .state import StageState
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+
+Context = AsyncIterable[bytes] | Path
+
+
+class Builder:
+    """The builder of one engine: its cache, and one `Build` at a time per call."""
+
+    def __init__(self, engine: "Engine", cache: BuildCache) -> None:
+        self.engine = engine
+        self.cache = cache
+        self.cache_mounts = engine.instance.root / "build" / "mounts"
+        self.locks: dict[str, asyncio.Lock] = {}
+
+    @classmethod
+    async def of(cls, engine: "Engine") -> "Builder":
+        """The engine's builder, made at the first call."""
+        found = engine.images.companions.get("builder")
+        if isinstance(found, cls):
+            return found
+        builder = cls(engine, await BuildCache.open(engine.database, engine.images))
+        kept: Builder = engine.images.companions.setdefault("builder", builder)
+        return kept
+
+    async def build(self, options: BuildOptions, context: Context, progress: Progress) -> str:
+        """Build and tag; the image's id. `progress` gets the messages of `POST /build`, without the error.
+
+        Raises BuildError (a Dockerfile's carries its line), ImageError and EngineError.
+        """
+        build = Build(self, options, progress)
+        try:
+            return await build.run(context)
+        finally:
+            await build.close()
+
+
+async def build(engine: "Engine", options: BuildOptions, context: Context, progress: Progress) -> str:
+    """Build an image with the engine's builder: see `Builder.build`."""
+    return await (await Builder.of(engine)).build(options, context, progress)
+
+
+class Build:
+    """The state of one build. Use it once."""
+
+    def __init__(self, builder: Builder, options: BuildOptions, progress: Progress) -> None:
+        self.builder = builder
+        self.engine = builder.engine
+        self.images = builder.engine.images
+        self.options = options
+        self.stream = Stream(progress, 0, quiet=options.quiet)
+        self.dockerfile: Dockerfile
+        self.context: Source | None = None
+        self.global_args: dict[str, str | None] = {}
+        self.platform: tuple[str, str] | None = _platform(options.platform)
+        self.work = builder.engine.instance.run / "build" / secrets.token_hex(8)
+        self.used_args: set[str] = set()
+        self._tasks: dict[int, asyncio.Task[StageState]] = {}
+        self._mounted: dict[str, tuple[str, Path, TreeSource]] = {}
+        self._undo: list[Callable[[], None]] = []
+        self._mounting = asyncio.Lock()
+
+    async def run(self, context: Context) -> str:
+        names = [key_of(tag, None).key for tag in self.options.tags]
+        await asyncio.to_thread(self.work.mkdir, parents=True)
+        self.context = await self._open_context(context)
+        self.dockerfile = interpret(parse(await asyncio.to_thread(self._dockerfile_text)))
+        self._read_global_args()
+        target = self._target()
+        needed = graph.needed(self.dockerfile, target, self._expand_global)
+        self._number_steps(needed)
+        self.stream.begin(needed)
+        async with self.images.arriving():
+            try:
+                state = await self.stage(target)
+            except BaseException:
+                await self._cancel_stages()
+                raise
+            image = await self._finish(state, names)
+        await self.builder.cache.keep_to_budget()
+        return image.id
+
+    async def _finish(self, state: StageState, names: list[str]) -> Image:
+        labels = self.options.labels
+        if labels and any((state.config.get("Labels") or {}).get(k) != v for k, v in labels.items()):
+            text = "LABEL " + " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
+            if not await self._cached_labels(state, text):
+                state.config["Labels"] = {**(state.config.get("Labels") or {}), **labels}
+                state.add_history(f"/bin/sh -c #(nop)  {text}", None, self.options.epoch)
+                await self.builder.cache.put([(state.key, state.document, text)])
+        state.document.setdefault("created", "0001-01-01T00:00:00Z")
+        image = await self.images.create(state.document, names=names)
+        self.images.layers.flush_soon()
+        unused = {name for name in self.options.args if name not in self.used_args} - graph.always_known()
+        if unused:
+            self.stream.send(
+                {"stream": f"[Warning] One or more build-args {sorted(unused)} were not consumed\n".replace("'", "")}
+            )
+        self.stream.send({"aux": {"ID": image.id}})
+        if self.options.quiet:
+            self.stream.send({"stream": f"{image.id}\n"})
+        else:
+            self.stream.send({"stream": f"Successfully built {short(image.id)}\n"})
+            for tag in self.options.tags:
+                self.stream.send({"stream": f"Successfully tagged {key_of(tag, None).familiar}\n"})
+        return image
+
+    async def _cached_labels(self, state: StageState, text: str) -> bool:
+        state.advance(state.image_id, text)
+        found = None if self.options.no_cache else self.builder.cache.get(state.key)
+        if found is not None:
+            state.document = found
+        return found is not None
+
+    async def close(self) -> None:
+        """Give back everything that is mounted or open."""
+        await self._cancel_stages()
+
+        def undo() -> None:
+            for step in reversed(self._undo):
+                step()
+            for key, target, source in self._mounted.values():
+                source.close()
+                self.images.snapshots.unmount(target, lazy=True)
+                self.images.snapshots.remove(key)
+            if self.context is not None:
+                self.context.close()
+            with contextlib.suppress(OSError):
+                for leftover in sorted(self.work.rglob("*"), reverse=True):
+                    leftover.rmdir() if leftover.is_dir() else leftover.unlink()
+                self.work.rmdir()
+
+        await asyncio.to_thread(undo)
+
+    async def _cancel_stages(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    # The context
+
+    async def _open_context(self, context: Context) -> Source:
+        if isinstance(context, Path):
+            return await asyncio.to_thread(self._open_directory, context)
+        source = ArchiveSource(self.work.parent if self.work.parent.exists() else Path("/tmp"))
+        try:
+            await feed(context, source.fill)
+            await asyncio.to_thread(self._apply_ignore, source)
+        except BaseException:
+            source.close()
+            raise
+        return source
+
+    def _open_directory(self, path: Path) -> Source:
+        plain = TreeSource(path, owners=False)
+        lines = _ignore_lines(plain, self.options.dockerfile)
+        if not lines:
+            return plain
+        plain.close()
+        return TreeSource(path, owners=False, ignore=_patterns(lines))
+
+    def _apply_ignore(self, source: ArchiveSource) -> None:
+        lines = _ignore_lines(source, self.options.dockerfile)
+        if not lines:
+            return
+        self._text = _read_text(source, self.options.dockerfile)
+        source.prune(_patterns(lines))
+
+    _text: str | None = None
+
+    def _dockerfile_text(self) -> str:
+        if self._text is not None:
+            return self._text
+        assert self.context is not None
+        text = _read_text(self.context, self.options.dockerfile)
+        if text is None and isinstance(self.context, TreeSource):
+            text = _read_text(self.context.unfiltered(), self.options.dockerfile)
+        if text is None:
+            raise BuildError(f"Cannot locate specified Dockerfile: {self.options.dockerfile}")
+        if not text.strip():
+            raise DockerfileError(f"the Dockerfile ({self.options.dockerfile}) cannot be empty")
+        return text
+
+    # The plan
+
+    def _read_global_args(self) -> None:
+        known = graph.platform_args(self.platform)
+        for name, value in known.items():
+            self.global_args[name] = value
+        self.global_values: dict[str, str] = dict(known)
+        for arg in self.dockerfile.global_args:
+            for name, default in arg.pairs:
+                if name in self.options.args:
+                    value = self.options.args[name]
+                    self.used_args.add(name)
+                else:
+                    value = self._expand(default, self.global_values, arg.line) if default is not None else None
+                self.global_args[name] = value
+                if value is not None:
+                    self.global_values[name] = value
+
+    def _expand(self, text: str, env: dict[str, str], line: int) -> str:
+        try:
+            return expand(text, env, self.dockerfile.escape)
+        except SubstitutionError as error:
+            raise DockerfileError(str(error), line) from None
+
+    def _expand_global(self, text: str, line: int) -> str:
+        return self._expand(text, self.global_values, line)
+
+    def _target(self) -> int:
+        name = self.options.target
+        if not name:
+            return len(self.dockerfile.stages) - 1
+        stage = self.dockerfile.stage(name)
+        if stage is None:
+            raise InvalidOptions(f"failed to reach build target {name} in Dockerfile")
+        return stage.index
+
+    def _number_steps(self, needed: list[int]) -> None:
+        self.first_step: dict[int, int] = {}
+        number = 1 + len(self.dockerfile.global_args)
+        for index in needed:
+            self.first_step[index] = number
+            number += 1 + len(self.dockerfile.stages[index].instructions)
+        self.stream.total = number - 1
+
+    # Stages
+
+    async def stage(self, index: int) -> StageState:
+        """The finished state of a stage; it is built at the first call."""
+        task = self._tasks.get(index)
+        if task is None:
+            task = self._tasks[index] = asyncio.create_task(self._build_stage(self.dockerfile.stages[index]))
+        return await asyncio.shield(task)
+
+    def start_stage(self, index: int) -> None:
+        """Let a stage be built beside this one."""
+        if index not in self._tasks:
+            self._tasks[index] = asyncio.create_task(self._build_stage(self.dockerfile.stages[index]))
+            self._tasks[index].add_done_callback(_retrieve)
+
+    async def _build_stage(self, stage: Stage) -> StageState:
+        from .steps import StageBuilder
+
+        for index in graph.dependencies(self.dockerfile, stage, self._expand_global):
+            self.start_stage(index)
+        runner = Runner(self.engine, self.options)
+        worker = StageBuilder(self, stage, runner)
+        try:
+            state = await worker.run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self.stream.reveal(stage.index)
+            raise
+        finally:
+            await runner.close()
+        self.stream.close(stage.index)
+        return state
+
+    # Images and their files
+
+    async def image(self, name: str, line: int) -> Image | None:
+        """The image that FROM or --from names: a named context, a local image, else pulled. None is scratch."""
+        name = self._named_context(name)
+        if name == "scratch":
+            return None
+        found = self.images.find(name)
+        if found is not None and not self.options.pull:
+            return found
+        if found is not None and found.id.startswith(name):
+            return found
+        try:
+            await self.images.pull(name, self.stream.send, auth=self.options.auth, platform=self.options.platform or None)
+        except ImageError as error:
+            if found is not None and isinstance(error, NotFound):
+                return found
+            raise
+        return self.images.resolve(name)
+
+    def _named_context(self, name: str) -> str:
+        given = self.options.contexts.get(name)
+        if given is None:
+            return name
+        if given.startswith("docker-image://"):
+            return given.removeprefix("docker-image://")
+        raise BuildError(f"named context {name} is a directory and cannot be used as a base image")
+
+    async def files_of(self, name: str, line: int) -> TreeSource:
+        """The files of a stage, an image or a named context, by the name that --from gives."""
+        stage = self.dockerfile.stage(name)
+        if stage is not None:
+            state = await self.stage(stage.index)
+            return await self._mounted_tree(f"stage:{stage.index}", state.chain_id)
+        given = self.options.contexts.get(name)
+        if given is not None and not given.startswith("docker-image://"):
+            if name not in self._mounted:
+                source = await asyncio.to_thread(self._open_directory, Path(given))
+                self._undo.append(source.close)
+                assert isinstance(source, TreeSource)
+                return source
+        image = await self.image(name, line)
+        return await self._mounted_tree(f"image:{name}", image.chain_id if image else None)
+
+    async def _mounted_tree(self, key: str, chain_id: str | None) -> TreeSource:
+        async with self._mounting:
+            if key not in self._mounted:
+                snapshot = f"build-{secrets.token_hex(8)}"
+                target = self.work / snapshot
+
+                def mount() -> TreeSource:
+                    target.mkdir(parents=True)
+                    self.images.snapshots.prepare(snapshot, chain_id, init=False)
+                    self.images.snapshots.mount(snapshot, target, volatile=True)
+                    return TreeSource(target)
+
+                self._mounted[key] = (snapshot, target, await in_thread(mount))
+            return self._mounted[key][2]
+
+    def path_of(self, source: TreeSource) -> Path:
+        """Where the files of a source are on this machine."""
+        return source.path
+
+
+def _retrieve(task: "asyncio.Task[Any]") -> None:
+    """The error of a stage that runs ahead is raised by whoever waits for it."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _platform(text: str) -> tuple[str, str] | None:
+    if not text:
+        return None
+    parts = text.lower().split("/")
+    if len(parts) == 1:
+        return ("linux", parts[0]) if parts[0] != "linux" else None
+    return parts[0], parts[1]
+
+
+def _read_text(source: Source, path: str) -> str | None:
+    resolved = follow(source, os.fsencode(path.strip("/")))
+    if resolved is None:
+        return None
+    return b"".join(source.read(resolved)).decode("utf-8", "replace")
+
+
+def _ignore_lines(source: Source, dockerfile: str) -> list[str]:
+    for name in (f"{dockerfile}.dockerignore", ".dockerignore"):
+        text = _read_text(source, name)
+        if text is not None:
+            return read_ignore_file(text)
+    return []
+
+
+def _patterns(lines: list[str]) -> Patterns:
+    try:
+        return Patterns(lines)
+    except ValueError as error:
+        raise BuildError(f"error reading .dockerignore: {error}") from None

@@ -1,0 +1,161 @@
+"""Preemption: which pods of lower priority would have to go, and from which node, so that a pod fits.
+
+https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/. Candidates are compared by: fewest
+violated disruption budgets, lowest highest priority of a victim, lowest sum of priorities, fewest victims, latest
+start of the most important victim.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wherry.scheduler.framework import Diagnosis
+from wherry.scheduler.pod_info import PodInfo
+from wherry.scheduler.profile import Profile
+from wherry.scheduler.snapshot import PODS, Mask, Snapshot
+from wherry.schema.resource import Object
+from wherry.schema.selectors import from_label_selector
+
+MAX_CANDIDATES = 100
+NO_VICTIMS = "No preemption victims found for incoming pod"
+NOT_HELPFUL = "Preemption is not helpful for scheduling"
+
+Budgets = Callable[[str], Sequence[Object]]
+"""PodDisruptionBudgets of a namespace."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    slot: int
+    victims: tuple[PodInfo, ...]
+    violations: int
+
+    def rank(self) -> tuple[float, ...]:
+        """Smaller is better."""
+        top = max(victim.priority for victim in self.victims)
+        start = min(victim.started for victim in self.victims if victim.priority == top)
+        # Priorities are shifted to be positive, so that more victims never look better by negative priorities.
+        total = sum(victim.priority + 2**31 for victim in self.victims)
+        return (self.violations, top, total, len(self.victims), -start)
+
+
+def find(
+    pod: PodInfo, profile: Profile, snapshot: Snapshot, diagnosis: Diagnosis, budgets: Budgets
+) -> tuple[Candidate | None, str]:
+    """The best candidate, or None and the sentence that follows `preemption: ` in the pod's condition."""
+    total = diagnosis.total
+    if pod.spec.get("preemptionPolicy") == "Never":
+        return None, "not eligible due to preemptionPolicy=Never."
+    helpful = diagnosis.resolvable(snapshot.size) & snapshot.valid
+    hopeless = total - int(helpful.sum())
+    if pod.nominated_node in snapshot.slots:
+        slot = snapshot.slots[pod.nominated_node]
+        leaving = [one for one in snapshot.pods_on[slot].values() if one.terminating and one.priority < pod.priority]
+        if leaving:
+            return None, "not eligible due to a terminating pod on the nominated node."
+    promising = _promising(pod, snapshot, helpful)
+    simple = _is_simple(pod, profile, snapshot, diagnosis)
+    found: list[Candidate] = []
+    for slot in promising:
+        candidate = _victims(pod, profile, snapshot, int(slot), budgets, simple=simple)
+        if candidate is not None:
+            found.append(candidate)
+            if len(found) >= MAX_CANDIDATES:
+                break
+    if not found:
+        reasons = []
+        if total - hopeless:
+            reasons.append(f"{total - hopeless} {NO_VICTIMS}")
+        if hopeless:
+            reasons.append(f"{hopeless} {NOT_HELPFUL}")
+        return None, f"0/{total} nodes are available: {', '.join(reasons)}."
+    return min(found, key=Candidate.rank), ""
+
+
+def _promising(pod: PodInfo, snapshot: Snapshot, helpful: Mask) -> list[int]:
+    """Nodes that have pods of lower priority and whose allocatable resources would do, in a few vector steps."""
+    fits = helpful.copy()
+    for resource, value in pod.requests.items():
+        fits &= snapshot.allocatable[snapshot.row(resource)] >= value
+    fits &= snapshot.allocatable[PODS] >= 1
+    slots = np.flatnonzero(fits)
+    # Start at a different node for each pod, as many pods preempt at once when a high-priority workload arrives.
+    start = zlib.crc32(pod.uid.encode()) % max(len(slots), 1)
+    ordered = [int(slot) for slot in (*slots[start:], *slots[:start])]
+    return [slot for slot in ordered if any(one.priority < pod.priority for one in snapshot.pods_on[slot].values())]
+
+
+def _is_simple(pod: PodInfo, profile: Profile, snapshot: Snapshot, diagnosis: Diagnosis) -> bool:
+    """Whether resources alone decide, so that victims can be found by subtraction."""
+    if diagnosis.plugins - {"NodeResourcesFit"} - {plugin.name for plugin in profile.plugins if plugin.static}:
+        return False
+    constrained = pod.ports or pod.required_affinity or pod.required_anti_affinity
+    return not constrained and not any(one.required for one in pod.spread)
+
+
+def _victims(
+    pod: PodInfo, profile: Profile, snapshot: Snapshot, slot: int, budgets: Budgets, *, simple: bool
+) -> Candidate | None:
+    """The fewest pods to remove from one node: remove all lower ones, then give back the most important first."""
+    lower = [one for one in snapshot.pods_on[slot].values() if one.priority < pod.priority]
+    if simple:
+        fits = _room(pod, snapshot, slot)
+    else:
+
+        def fits() -> bool:
+            return bool(profile.feasible(pod, snapshot)[0][slot])
+
+    for one in lower:
+        snapshot.remove_pod(one.uid)
+    back: list[PodInfo] = []
+    victims: list[PodInfo] = []
+    violations = 0
+    try:
+        if not fits():
+            return None
+        violating = _violating(lower, budgets)
+        important = sorted(lower, key=lambda one: (one.uid not in violating, -one.priority, one.started))
+        for one in important:
+            snapshot.add_pod(one)
+            if fits():
+                back.append(one)
+                continue
+            snapshot.remove_pod(one.uid)
+            victims.append(one)
+            violations += one.uid in violating
+    finally:
+        for one in lower:
+            if one.uid not in snapshot.pods:
+                snapshot.add_pod(one)
+    return Candidate(slot, tuple(victims), violations) if victims else None
+
+
+def _room(pod: PodInfo, snapshot: Snapshot, slot: int) -> Callable[[], bool]:
+    needs = [(snapshot.row(resource), value) for resource, value in pod.requests.items() if value > 0]
+    needs.append((PODS, 1))
+
+    def fits() -> bool:
+        requested, allocatable = snapshot.requested, snapshot.allocatable
+        return all(requested[row, slot] + value <= allocatable[row, slot] for row, value in needs)
+
+    return fits
+
+
+def _violating(pods: Sequence[PodInfo], budgets: Budgets) -> frozenset[str]:
+    """UIDs of pods whose removal would overdraw a disruption budget."""
+    found = set()
+    left: dict[str, int] = {}
+    for pod in sorted(pods, key=lambda one: (-one.priority, one.started)):
+        for budget in budgets(pod.namespace):
+            if not pod.labels or not from_label_selector(budget["spec"].get("selector")).matches(pod.labels):
+                continue
+            status = budget.get("status") or {}
+            if pod.name in (status.get("disruptedPods") or {}):
+                continue
+            uid = budget["metadata"]["uid"]
+            left[uid] = left.get(uid, status.get("disruptionsAllowed", 0)) - 1
+            if left[uid] < 0:
+                found.add(pod.uid)
+    return frozenset(found)
