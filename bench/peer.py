@@ -124,6 +124,14 @@ class Peer:
 
     def stop(self) -> None:
         """Stop both daemons and remove what they made. Idempotent."""
+        if len(self._daemons) == 2 and self._daemons[1].poll() is None:
+            # dockerd leaves the bridges and rules of its networks behind when it stops, so they go first.
+            listed = subprocess.run(
+                ["docker", "--host", self.host, "ps", "-aq"], capture_output=True, text=True, check=False
+            ).stdout.split()
+            if listed:
+                _run(["docker", "--host", self.host, "rm", "-f", "-v", *listed], check=False)
+            _run(["docker", "--host", self.host, "network", "prune", "-f"], check=False)
         for daemon in reversed(self._daemons):
             if daemon.poll() is None:
                 daemon.send_signal(signal.SIGTERM)

@@ -292,7 +292,7 @@ class Build:
 
     # Images and their files
 
-    async def image(self, name: str, line: int) -> Image | None:
+    async def image(self, name: str) -> Image | None:
         """The image that FROM or --from names: a named context, a local image, else pulled. None is scratch."""
         name = self._named_context(name)
         if name == "scratch":
@@ -303,7 +303,9 @@ class Build:
         if found is not None and found.id.startswith(name):
             return found
         try:
-            await self.images.pull(name, self.stream.send, auth=self.options.auth, platform=self.options.platform or None)
+            await self.images.pull(
+                name, self.stream.send, auth=self.options.auth, platform=self.options.platform or None
+            )
         except ImageError as error:
             if found is not None and isinstance(error, NotFound):
                 return found
@@ -318,12 +320,12 @@ class Build:
             return given.removeprefix("docker-image://")
         raise BuildError(f"named context {name} is a directory and cannot be used as a base image")
 
-    async def files_of(self, name: str, line: int) -> TreeSource:
-        """The files of a stage, an image or a named context, by the name that --from gives."""
-        stage = self.dockerfile.stage(name)
-        if stage is not None:
-            state = await self.stage(stage.index)
-            return await self._mounted_tree(f"stage:{stage.index}", state.chain_id)
+    async def files_of(self, name: str, before: int) -> TreeSource:
+        """The files of a stage (one before stage number `before`), an image or a named context, as --from names it."""
+        index = graph.earlier(self.dockerfile, name, before)
+        if index is not None:
+            state = await self.stage(index)
+            return await self._mounted_tree(f"stage:{index}", state.chain_id)
         given = self.options.contexts.get(name)
         if given is not None and not given.startswith("docker-image://"):
             if name not in self._mounted:
@@ -331,7 +333,7 @@ class Build:
                 self._undo.append(source.close)
                 assert isinstance(source, TreeSource)
                 return source
-        image = await self.image(name, line)
+        image = await self.image(name)
         return await self._mounted_tree(f"image:{name}", image.chain_id if image else None)
 
     async def _mounted_tree(self, key: str, chain_id: str | None) -> TreeSource:

@@ -94,9 +94,9 @@ class BuildCache:
         rows = [(self._rows[key].used, self._rows[key].uses, key) for key in keys if key in self._rows]
         if rows:
             await self._database.run(
-                lambda connection: connection.executemany(
-                    "UPDATE build_steps SET used = ?, uses = ? WHERE key = ?", rows
-                ).rowcount
+                lambda connection: (
+                    connection.executemany("UPDATE build_steps SET used = ?, uses = ? WHERE key = ?", rows).rowcount
+                )
             )
 
     def usage(self) -> list[dict[str, Any]]:
@@ -137,12 +137,15 @@ class BuildCache:
             removed.append(key)
             del self._rows[key]
         await self._database.run(
-            lambda connection: connection.executemany(
-                "DELETE FROM build_steps WHERE key = ?", [(key,) for key in removed]
-            ).rowcount
+            lambda connection: (
+                connection.executemany("DELETE FROM build_steps WHERE key = ?", [(key,) for key in removed]).rowcount
+            )
         )
         await self._images.collect()
-        return {"CachesDeleted": [key[:25] for key in removed], "SpaceReclaimed": max(0, before - self._images.disk_usage())}
+        return {
+            "CachesDeleted": [key[:25] for key in removed],
+            "SpaceReclaimed": max(0, before - self._images.disk_usage()),
+        }
 
     def _own_size(self) -> int:
         """Bytes of layers that no image needs."""

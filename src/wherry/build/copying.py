@@ -220,6 +220,13 @@ class Writer:
         for path, mtime in reversed(self._times):
             self._utime(path, mtime)
 
+    def make_directories(self, path: str) -> None:
+        """WORKDIR: the directory and its missing parents."""
+        try:
+            self._directories(os.fsencode(_inside(path) or ""))
+        except NotADirectoryError:
+            raise BuildError(f"cannot mkdir: {path} is not a directory") from None
+
     def _kind(self, path: bytes) -> str:
         try:
             fd = self._root.open(path, os.O_PATH)

@@ -14,7 +14,7 @@ def dependencies(dockerfile: Dockerfile, stage: Stage, expand: Expand) -> list[i
     """The stages that `stage` names: its base, the sources of its copies and of its mounts."""
     found: list[int] = []
     for name in _names(stage, expand):
-        other = _earlier(dockerfile, name, stage.index)
+        other = earlier(dockerfile, name, stage.index)
         if other is not None and other not in found:
             found.append(other)
     return found
@@ -35,7 +35,8 @@ def _names(stage: Stage, expand: Expand) -> Iterator[str]:
                     yield origin
 
 
-def _earlier(dockerfile: Dockerfile, name: str, before: int) -> int | None:
+def earlier(dockerfile: Dockerfile, name: str, before: int) -> int | None:
+    """The stage before number `before` that `name` (or a number) means."""
     for stage in reversed(dockerfile.stages[:before]):
         if stage.name and stage.name == name.lower():
             return stage.index

@@ -82,7 +82,11 @@ class Runner:
         }
         hostname = container_id[:12]
         files: dict[str, Path] = {}
-        for name, text in (("hosts", sandbox.hosts), ("resolv.conf", sandbox.resolv_conf), ("hostname", hostname + "\n")):
+        for name, text in (
+            ("hosts", sandbox.hosts),
+            ("resolv.conf", sandbox.resolv_conf),
+            ("hostname", hostname + "\n"),
+        ):
             (bundle / name).write_text(text)
             files[f"/etc/{name}"] = bundle / name
         user = users.look_up(rootfs, config.get("User") or "")

@@ -229,6 +229,10 @@ class TreeSource:
             names = [name for name in names if not self._hidden(path + b"/" + name if path else name)]
         return names
 
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self._ignore)
+
     def unfiltered(self) -> "TreeSource":
         """The same directory with nothing hidden; it shares this one's descriptor."""
         other = TreeSource.__new__(TreeSource)

@@ -300,6 +300,8 @@ class Informers:
         self._informers: dict[Resource, Informer] = {}
         self._tasks: dict[Resource, asyncio.Task[None]] = {}
         self._running = False
+        self._broken: list[asyncio.Task[None]] = []
+        self._breaks = asyncio.Event()
 
     def __getitem__(self, resource: Resource) -> Informer:
         informer = self._informers.get(resource)
@@ -343,4 +345,18 @@ class Informers:
 
     def _start(self, informer: Informer) -> None:
         task = asyncio.create_task(informer.run(), name=f"informer {informer.resource.qualified}")
+        task.add_done_callback(self._ended)
         self._tasks[informer.resource] = task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._broken.append(task)
+            self._breaks.set()
+
+    async def watch_over(self) -> None:
+        """Until cancelled; raises the exception of the first informer that ends (a handler's bug, normally).
+
+        Without its informers a controller is blind: whoever runs them must hear of it.
+        """
+        await self._breaks.wait()
+        self._broken[0].result()

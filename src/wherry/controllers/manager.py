@@ -88,6 +88,7 @@ class ControllerManager:
     async def run(self) -> None:
         self.informers.start()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self.informers.watch_over(), name="informers")
             for loop in self.loops:
                 group.create_task(loop.run(), name=loop.controller.name)
             group.create_task(self.collector.run(), name="garbage-collector-controller")

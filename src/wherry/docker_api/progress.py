@@ -42,7 +42,11 @@ async def progress_stream(
         if not stream.started and not errors_inside:
             raise
         text = message_of(error) or type(error).__name__
-        await stream.write_json({"errorDetail": {"message": text}, "error": text})
+        detail: dict[str, Any] = {"message": text}
+        if isinstance(code := getattr(error, "code", None), int):
+            # The exit code of a build step.
+            detail["code"] = code
+        await stream.write_json({"errorDetail": detail, "error": text})
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -7,8 +7,8 @@ from wherry.docker_api.hijack import Connection
 from wherry.engine.streams import Attachment, DetachKeys
 
 
-async def pump(connection: Connection, attachment: Attachment, *, detach: DetachKeys | None) -> None:
-    """Output goes to the client until it ends; input to the container until the client half-closes.
+async def pump(connection: Connection, attachment: Attachment, *, multiplexed: bool, detach: DetachKeys | None) -> None:
+    """Output goes to the client, with headers when `multiplexed`; input to the container until the client half-closes.
 
     Ends, and closes the connection, when the output ends, when the client has gone, or when the client typed the
     detach keys (`detach`, for terminals). The caller releases the attachment.
@@ -16,10 +16,10 @@ async def pump(connection: Connection, attachment: Attachment, *, detach: Detach
 
     async def forward_output() -> None:
         async for stream, data in attachment:
-            if attachment.tty:
-                await connection.write(data)
-            else:
+            if multiplexed:
                 await connection.write_stream(stream, data)
+            else:
+                await connection.write(data)
 
     async def forward_input() -> bool:
         """True when the client asked to detach."""

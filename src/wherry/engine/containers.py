@@ -225,7 +225,7 @@ class Containers:
                 + (
                     "unpause and then stop the container before removal or force remove"
                     if what == "paused"
-                    else "stop the container before removal or force remove"
+                    else "stop the container before removing or force remove"
                 )
             )
         if state.status == "removing":
@@ -343,20 +343,13 @@ class Containers:
                 done: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
                 done.set_result((container.state.exit_code, container.state.error))
                 return done
-            return self._until_stopped(container, container.exits.next())
+            # Each end counts, as with Docker, even when a restart policy starts the container again.
+            return container.exits.next()
         if condition == "next-exit":
             return container.exits.next()
         if condition == "removed":
             return container.removals.next()
         raise InvalidParameter(f'invalid condition: "{condition}"')
-
-    async def _until_stopped(self, container: Container, ended: "asyncio.Future[tuple[int, str]]") -> tuple[int, str]:
-        """A container that is being restarted has not stopped."""
-        while True:
-            result = await ended
-            if container.state.status != "restarting":
-                return result
-            ended = container.exits.next()
 
     async def resize(self, ref: str, height: int, width: int) -> None:
         container = self.get(ref)

@@ -301,7 +301,9 @@ class Execs:
         )
         if not tty:
             readers.append(PipeReader(streams["stdout"], STDOUT, attachment))
-            readers.append(PipeReader(streams["stderr"], STDERR, attachment))
+            assert found.directory is not None
+            pid_file = found.directory / "pid"
+            readers.append(PipeReader(streams["stderr"], STDERR, attachment, started=pid_file.exists))
         found.attachment = attachment
         return _Streams(attachment, readers, stdin)
 
@@ -320,7 +322,7 @@ class Execs:
         code = processes.reap(pid)
         message, failed = self._failure(found)
         for reader in streams.readers:
-            reader.drain()
+            reader.drain(discard_held=message is not None)
         if streams.stdin is not None:
             streams.stdin.close()
         if message is not None:

@@ -367,7 +367,11 @@ class Lifecycle:
         record, state = container.record, container.state
         found = monitor.exit_code(self.exits, record.id)
         # Without an exit file the monitor itself was killed; what it held dies with it.
-        code, when = found if found is not None else (137, time.time_ns())
+        now = time.time_ns()
+        code, when = found if found is not None else (137, now)
+        if now - when < 1_000_000_000:
+            # A file's time comes from the kernel's coarse clock, which may lie before the start.
+            when = now
         oom = await asyncio.to_thread(self._was_oom_killed, container)
         if container.hub is not None:
             container.hub.finish()

@@ -85,8 +85,6 @@ def limits(log_config: Mapping[str, Any]) -> LogLimits:
         if not text.isdigit() or int(text) < 1:
             raise InvalidParameter("max-file cannot be less than 1")
         files = int(text)
-        if files > 1 and "max-size" not in options:
-            raise InvalidParameter("max-file cannot be greater than 1 when max-size is not set")
     return LogLimits(max(size, 4096), files)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,9 +39,18 @@ def _finish(ready: "asyncio.Future[None]") -> None:
 
 
 class PipeReader:
-    """Feeds what arrives on `descriptor` (which it owns) to an attachment, as long as that has room."""
+    """Feeds what arrives on `descriptor` (which it owns) to an attachment, as long as that has room.
 
-    def __init__(self, descriptor: int, stream: int, attachment: "Attachment") -> None:
+    With `started`, nothing is fed before that is true: until then the runtime speaks, not the process.
+    """
+
+    _RECHECK = 0.02
+
+    def __init__(
+        self, descriptor: int, stream: int, attachment: "Attachment", started: Callable[[], bool] | None = None
+    ) -> None:
+        self._started = started
+        self._held: list[bytes] = []
         self._descriptor = descriptor
         self._stream = stream
         self._attachment = attachment
@@ -53,11 +63,27 @@ class PipeReader:
             asyncio.get_running_loop().add_reader(self._descriptor, self._readable)
             self._reading = True
 
-    def drain(self) -> None:
-        """Take what is there now, then close."""
+    def drain(self, *, discard_held: bool = False) -> None:
+        """Take what is there now, then close. `discard_held`: the process never started, so nothing is its own."""
         while self._descriptor >= 0 and self._read():
             continue
         self._close()
+        self._started = None
+        if not discard_held:
+            self._release()
+        self._held.clear()
+
+    def _release(self) -> None:
+        """Feed what was held, once the process has started."""
+        if not self._held:
+            return
+        if self._started is not None and not self._started():
+            asyncio.get_running_loop().call_later(self._RECHECK, self._release)
+            return
+        self._started = None
+        for data in self._held:
+            self._attachment.feed(self._stream, data)
+        self._held.clear()
 
     def _readable(self) -> None:
         if self._read() and self._attachment.full:
@@ -75,6 +101,11 @@ class PipeReader:
         if not data:
             self._close()
             return False
+        if self._started is not None:
+            self._held.append(data)
+            if len(self._held) == 1:
+                self._release()
+            return True
         self._attachment.feed(self._stream, data)
         return True
 

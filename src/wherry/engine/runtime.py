@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,11 @@ class Runtime:
 
     async def update(self, container_id: str, resources: Mapping[str, Any]) -> None:
         """New limits (`linux.resources`) for a running container. Raises EngineError."""
-        done = await processes.run(
-            self.command("update", "--resources", "-", container_id), stdin=orjson.dumps(dict(resources))
-        )
+        # A file and not stdin, which crun opens by name: that does not work on a socket.
+        with tempfile.NamedTemporaryFile(prefix="wherry-update-") as file:
+            file.write(orjson.dumps(dict(resources)))
+            file.flush()
+            done = await processes.run(self.command("update", "--resources", file.name, container_id))
         if done.code:
             raise EngineError(f"cannot update container: {_message(done.stderr)}: unknown")
 

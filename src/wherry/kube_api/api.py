@@ -13,7 +13,6 @@ from typing import Any
 
 from wherry.kube_api import convert
 from wherry.kube_api.cache import ResourceCache, WatchCache
-from wherry.kube_api.call import Call
 from wherry.kube_api.objects import Entry, encode, key_of, splice
 from wherry.kube_api.strategy import Strategy
 from wherry.schema import errors

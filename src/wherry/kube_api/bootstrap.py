@@ -27,7 +27,9 @@ async def bootstrap(client: Client, api: Api, options: ServerOptions, port: int 
     if port:
         await _endpoint(client, api, options, port)
         return
-    await asyncio.gather(*(_ensure(client, api, builtin.NAMESPACES, _named("Namespace", "v1", one)) for one in NAMESPACES))
+    await asyncio.gather(
+        *(_ensure(client, api, builtin.NAMESPACES, _named("Namespace", "v1", one)) for one in NAMESPACES)
+    )
     wanted: list[tuple[Resource, Object]] = [
         *((builtin.CLUSTER_ROLES, role) for role in cluster_roles()),
         *((builtin.CLUSTER_ROLE_BINDINGS, binding) for binding in cluster_role_bindings()),
@@ -107,7 +109,12 @@ async def _endpoint(client: Client, api: Api, options: ServerOptions, port: int)
         )
     if not options.advertise_address:
         return
-    subsets = [{"addresses": [{"ip": options.advertise_address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]
+    subsets = [
+        {
+            "addresses": [{"ip": options.advertise_address}],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        }
+    ]
     endpoints: Object = {**_named("Endpoints", "v1", "kubernetes"), "subsets": subsets}
     endpoints["metadata"] |= {
         "namespace": "default",

@@ -94,7 +94,9 @@ class Discovery:
         }
 
     def _group(self, group: str) -> dict[str, object]:
-        versions = [{"groupVersion": f"{group}/{version}", "version": version} for version in self._table.versions(group)]
+        versions = [
+            {"groupVersion": f"{group}/{version}", "version": version} for version in self._table.versions(group)
+        ]
         return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
     def _resources(self, group: str, version: str) -> dict[str, object] | None:

@@ -128,7 +128,9 @@ class LocalClient:
 
     async def update(self, resource: Resource, obj: Object, *, subresource: str | None = None) -> Object:
         metadata = obj["metadata"]
-        call = self._call("update", resource, metadata.get("namespace"), metadata["name"], subresource=subresource or "")
+        call = self._call(
+            "update", resource, metadata.get("namespace"), metadata["name"], subresource=subresource or ""
+        )
         entry, _ = await update(self._api, call, _copy(obj))
         return entry.decode()
 

@@ -71,7 +71,9 @@ class NonResource:
 
     def _discover(self, request: Request, path: str) -> Response | None:
         accept = request.headers.get("accept", "")
-        aggregated = path in ("/api", "/apis") and "as=APIGroupDiscoveryList" in accept and "v=v2" in accept.split(",")[0]
+        aggregated = (
+            path in ("/api", "/apis") and "as=APIGroupDiscoveryList" in accept and "v=v2" in accept.split(",")[0]
+        )
         document = self._discovery.document(path, aggregated)
         if document is None:
             return None
@@ -91,7 +93,7 @@ class NonResource:
         return openapi.answer(self._api, request, path)
 
     def _health(self, request: Request, name: str, check: str) -> Response | None:
-        results = {one: True for one in CHECKS}
+        results = dict.fromkeys(CHECKS, True)
         results["store"] = self._api.cache.failure is None
         results["poststarthook/bootstrap"] = results["poststarthook/rbac/bootstrap-roles"] = (
             self._ready() or name == "livez"
@@ -105,7 +107,11 @@ class NonResource:
         if not bad and "verbose" not in request.query:
             return text_response("ok")
         lines = [
-            f"[+]{one} excluded: ok" if one in excluded else f"[+]{one} ok" if good else f"[-]{one} failed: reason withheld"
+            f"[+]{one} excluded: ok"
+            if one in excluded
+            else f"[+]{one} ok"
+            if good
+            else f"[-]{one} failed: reason withheld"
             for one, good in results.items()
         ]
         lines.append(f"{name} check {'failed' if bad else 'passed'}")

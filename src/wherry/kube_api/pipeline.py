@@ -79,16 +79,16 @@ def check_namespace(call: Call, obj: Object) -> None:
     metadata = obj["metadata"]
     if not call.resource.namespaced:
         if metadata.get("namespace"):
-            raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+            raise errors.BadRequest(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
         metadata.pop("namespace", None)
         return
     namespace = metadata.get("namespace")
     if not namespace:
         metadata["namespace"] = call.namespace
     elif namespace != call.namespace:
-        raise errors.BadRequest(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
+        raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
 
 
 async def prepare_new(api: Api, call: Call, obj: Object) -> Object:

@@ -237,9 +237,7 @@ def _usage(*, ca: bool) -> "x509.KeyUsage":
     )
 
 
-def _issue(
-    pair: KeyPair, ca: KeyPair, name: str, groups: Sequence[str], names: Sequence[str], *, server: bool
-) -> None:
+def _issue(pair: KeyPair, ca: KeyPair, name: str, groups: Sequence[str], names: Sequence[str], *, server: bool) -> None:
     key = _new_key()
     cert = sign(ca, key.public_key(), name, groups, names, client=True, server=server, days=LEAF_DAYS)
     _write(pair.key, _pem(key), 0o600)
@@ -300,4 +298,3 @@ def _general_name(name: str) -> "x509.GeneralName":
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-

@@ -1,9 +1,9 @@
 """The API server: puts its parts together, starts and stops them.
 
-    server = ApiServer(instance, ServerOptions())
-    await server.start()          # listens, bootstraps, writes <root>/kubeconfig
-    client = server.client()      # in-process Client for controllers and scheduler
-    await server.stop()
+server = ApiServer(instance, ServerOptions())
+await server.start()          # listens, bootstraps, writes <root>/kubeconfig
+client = server.client()      # in-process Client for controllers and scheduler
+await server.stop()
 """
 
 import asyncio

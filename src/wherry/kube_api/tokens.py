@@ -29,9 +29,7 @@ class TokenSigner:
         self._public = key.public_key()
         self.issuer = issuer
         self.audiences = list(audiences)
-        der = self._public.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        der = self._public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         self.key_id = urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
 
     @classmethod

@@ -6,7 +6,7 @@ start of the most important victim.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +56,10 @@ def find(
         if leaving:
             return None, "not eligible due to a terminating pod on the nominated node."
     promising = _promising(pod, snapshot, helpful)
-    simple = _is_simple(pod, profile, snapshot, diagnosis)
+    victims = _victims_by_resources if _is_simple(pod, profile, diagnosis) else _victims
     found: list[Candidate] = []
     for slot in promising:
-        candidate = _victims(pod, profile, snapshot, int(slot), budgets, simple=simple)
+        candidate = victims(pod, profile, snapshot, slot, budgets)
         if candidate is not None:
             found.append(candidate)
             if len(found) >= MAX_CANDIDATES:
@@ -74,7 +74,7 @@ def find(
     return min(found, key=Candidate.rank), ""
 
 
-def _promising(pod: PodInfo, snapshot: Snapshot, helpful: Mask) -> list[int]:
+def _promising(pod: PodInfo, snapshot: Snapshot, helpful: Mask) -> Iterator[int]:
     """Nodes that have pods of lower priority and whose allocatable resources would do, in a few vector steps."""
     fits = helpful.copy()
     for resource, value in pod.requests.items():
@@ -83,11 +83,12 @@ def _promising(pod: PodInfo, snapshot: Snapshot, helpful: Mask) -> list[int]:
     slots = np.flatnonzero(fits)
     # Start at a different node for each pod, as many pods preempt at once when a high-priority workload arrives.
     start = zlib.crc32(pod.uid.encode()) % max(len(slots), 1)
-    ordered = [int(slot) for slot in (*slots[start:], *slots[:start])]
-    return [slot for slot in ordered if any(one.priority < pod.priority for one in snapshot.pods_on[slot].values())]
+    for slot in (*slots[start:].tolist(), *slots[:start].tolist()):
+        if any(one.priority < pod.priority for one in snapshot.pods_on[slot].values()):
+            yield slot
 
 
-def _is_simple(pod: PodInfo, profile: Profile, snapshot: Snapshot, diagnosis: Diagnosis) -> bool:
+def _is_simple(pod: PodInfo, profile: Profile, diagnosis: Diagnosis) -> bool:
     """Whether resources alone decide, so that victims can be found by subtraction."""
     if diagnosis.plugins - {"NodeResourcesFit"} - {plugin.name for plugin in profile.plugins if plugin.static}:
         return False
@@ -95,17 +96,12 @@ def _is_simple(pod: PodInfo, profile: Profile, snapshot: Snapshot, diagnosis: Di
     return not constrained and not any(one.required for one in pod.spread)
 
 
-def _victims(
-    pod: PodInfo, profile: Profile, snapshot: Snapshot, slot: int, budgets: Budgets, *, simple: bool
-) -> Candidate | None:
+def _victims(pod: PodInfo, profile: Profile, snapshot: Snapshot, slot: int, budgets: Budgets) -> Candidate | None:
     """The fewest pods to remove from one node: remove all lower ones, then give back the most important first."""
     lower = [one for one in snapshot.pods_on[slot].values() if one.priority < pod.priority]
-    if simple:
-        fits = _room(pod, snapshot, slot)
-    else:
 
-        def fits() -> bool:
-            return bool(profile.feasible(pod, snapshot)[0][slot])
+    def fits() -> bool:
+        return bool(profile.feasible(pod, snapshot)[0][slot])
 
     for one in lower:
         snapshot.remove_pod(one.uid)
@@ -132,15 +128,35 @@ def _victims(
     return Candidate(slot, tuple(victims), violations) if victims else None
 
 
-def _room(pod: PodInfo, snapshot: Snapshot, slot: int) -> Callable[[], bool]:
-    needs = [(snapshot.row(resource), value) for resource, value in pod.requests.items() if value > 0]
-    needs.append((PODS, 1))
-
-    def fits() -> bool:
-        requested, allocatable = snapshot.requested, snapshot.allocatable
-        return all(requested[row, slot] + value <= allocatable[row, slot] for row, value in needs)
-
-    return fits
+def _victims_by_resources(
+    pod: PodInfo, profile: Profile, snapshot: Snapshot, slot: int, budgets: Budgets
+) -> Candidate | None:
+    """As `_victims`, by subtraction alone: for pods that only lack resources."""
+    lower = [one for one in snapshot.pods_on[slot].values() if one.priority < pod.priority]
+    needs = {resource: value for resource, value in pod.requests.items() if value > 0}
+    free = {
+        resource: int(snapshot.allocatable[row, slot] - snapshot.requested[row, slot]) - value
+        for resource, value in needs.items()
+        for row in (snapshot.row(resource),)
+    }
+    room = int(snapshot.allocatable[PODS, slot] - snapshot.requested[PODS, slot]) - 1 + len(lower)
+    for one in lower:
+        for resource in free:
+            free[resource] += one.requests.get(resource, 0)
+    if room < 0 or any(value < 0 for value in free.values()):
+        return None
+    violating = _violating(lower, budgets)
+    victims: list[PodInfo] = []
+    violations = 0
+    for one in sorted(lower, key=lambda one: (one.uid not in violating, -one.priority, one.started)):
+        left = {resource: value - one.requests.get(resource, 0) for resource, value in free.items()}
+        if room >= 1 and all(value >= 0 for value in left.values()):
+            free = left
+            room -= 1
+            continue
+        victims.append(one)
+        violations += one.uid in violating
+    return Candidate(slot, tuple(victims), violations) if victims else None
 
 
 def _violating(pods: Sequence[PodInfo], budgets: Budgets) -> frozenset[str]:

@@ -50,7 +50,8 @@ class Topology:
         """Each slot's value of `per_value`; 0 where the label is absent."""
         if not len(per_value):
             return np.zeros(len(self.ids), per_value.dtype)
-        found: npt.NDArray[Any] = np.where(self.ids >= 0, per_value[self.ids], 0)
+        found: npt.NDArray[Any] = per_value[self.ids]
+        found[self.ids < 0] = 0
         return found
 
 
@@ -259,7 +260,8 @@ class Snapshot:
     def _load_allocatable(self, slot: int, node: Object) -> None:
         self.allocatable[:, slot] = 0
         for resource, text in _allocatable(node).items():
-            self.allocatable[self.row(resource), slot] = amount(resource, text)
+            row = self.row(resource)  # first: a new row replaces the array
+            self.allocatable[row, slot] = amount(resource, text)
 
     def row(self, resource: str) -> int:
         """The row of a resource in `allocatable` and `requested`, made at first sight."""

@@ -50,8 +50,10 @@ async def start(call: Call) -> web.StreamResponse:
     if attachment is None:
         raise EngineError(f"exec {call.name} has no streams to attach to")
     try:
-        connection = hijack(call, multiplexed=not attachment.tty)
-        await pump(connection, attachment, detach=DetachKeys(keys) if attachment.tty else None)
+        # Framed as the request says, not as the exec was created: clients read what they asked for.
+        connection = hijack(call, multiplexed=not tty)
+        detach = DetachKeys(keys) if attachment.tty else None
+        await pump(connection, attachment, multiplexed=not tty, detach=detach)
     finally:
         attachment.detach()
     return Hijacked()

@@ -28,7 +28,8 @@ async def attach(call: Call) -> web.StreamResponse:
     )
     try:
         connection = hijack(call, multiplexed=not attachment.tty)
-        await pump(connection, attachment, detach=DetachKeys(keys) if attachment.tty else None)
+        detach = DetachKeys(keys) if attachment.tty else None
+        await pump(connection, attachment, multiplexed=not attachment.tty, detach=detach)
     finally:
         attachment.detach()
     return Hijacked()

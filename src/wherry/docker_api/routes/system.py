@@ -84,7 +84,9 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     if "Volumes" in fields:
         usage["Volumes"] = await engine.volumes.usage()
     if "BuildCache" in fields:
-        usage["BuildCache"] = []
+        from wherry.build.builder import Builder
+
+        usage["BuildCache"] = (await Builder.of(engine)).cache.usage()
         if call.version < (1, 42):
             usage["BuilderSize"] = 0
     return json_reply(usage)

@@ -126,7 +126,9 @@ class Authenticator:
         expires = data.get("expiration")
         if expires and datetime.fromisoformat(expires.replace("Z", "+00:00")).timestamp() < self._api.now():
             return None
-        groups = [one for one in data.get("auth-extra-groups", "").split(",") if one.startswith("system:bootstrappers:")]
+        groups = [
+            one for one in data.get("auth-extra-groups", "").split(",") if one.startswith("system:bootstrappers:")
+        ]
         return User(f"system:bootstrap:{identifier}", ("system:bootstrappers", *groups, AUTHENTICATED))
 
 

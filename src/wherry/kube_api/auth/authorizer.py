@@ -66,5 +66,3 @@ class Authorizer:
     def audit(self, request: "Request", user: User, route: "Route", verb: str, status: int, seconds: float) -> None:
         if self._audit_log is not None:
             self._audit_log.record(request, user, route, verb, status, seconds)
-
-

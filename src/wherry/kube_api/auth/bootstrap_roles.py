@@ -164,6 +164,10 @@ CLUSTER_ROLES: dict[str, list[Rule]] = {
     "system:kube-scheduler": SCHEDULER,
     "system:kube-controller-manager": CONTROLLER_MANAGER,
     "system:kube-dns": [rule(["list", "watch"], "core", "endpoints services")],
+    "system:coredns": [
+        rule(["list", "watch"], "core", "endpoints namespaces pods services"),
+        rule(["list", "watch"], "discovery.k8s.io", "endpointslices"),
+    ],
     "system:heapster": [
         rule(READ, "core", "events namespaces nodes pods"),
         rule(READ, "extensions", "deployments"),
@@ -225,6 +229,7 @@ CLUSTER_ROLE_BINDINGS: dict[str, list[tuple[str, str]]] = {
     "system:service-account-issuer-discovery": [("Group", "system:serviceaccounts")],
     "system:node": [("Group", "system:nodes")],
     "system:node-proxier": [("User", "system:kube-proxy"), ("Group", "system:nodes")],
+    "system:coredns": [("Group", "system:nodes")],
     "system:kube-scheduler": [("User", "system:kube-scheduler")],
     "system:kube-controller-manager": [("User", "system:kube-controller-manager")],
     "system:kube-dns": [("ServiceAccount", "kube-system:kube-dns")],

@@ -54,7 +54,12 @@ class App:
     """See `http.protocol.Application`."""
 
     def __init__(
-        self, api: Api, authenticator: Authenticator, authorizer: Authorizer, non_resource: NonResource, connect: Connect
+        self,
+        api: Api,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        non_resource: NonResource,
+        connect: Connect,
     ) -> None:
         self._api = api
         self._authenticator = authenticator
@@ -98,7 +103,13 @@ class App:
         asked = Attributes(user, verb, path="/" + "/".join(decode_path(request.path)))
         if not self._authorizer.allows(asked):
             raise errors.Forbidden(f"forbidden: {refusal(asked)}", details={})
-        found = self._non_resource(request, user)
+        try:
+            found = self._non_resource(request, user)
+        except errors.ApiError:
+            raise
+        except Exception:
+            log.exception("%s %s", request.method, request.path)
+            raise errors.InternalError("Internal error occurred: see the server's log") from None
         if found is None:
             raise errors.NotFound("the server could not find the requested resource", details={})
         return found
@@ -162,7 +173,7 @@ class App:
         if method in ("GET", "HEAD"):
             if route.subresource in CONNECT:
                 return "get"
-            if route.watch or "watch=" in request.query_string and _is_watch(request):
+            if route.watch or ("watch=" in request.query_string and _is_watch(request)):
                 return "watch"
             return "get" if route.name else "list"
         verb = VERBS.get(method, "")
@@ -173,7 +184,13 @@ class App:
     async def _guarded(self, request: Request, user: User, route: Route, verb: str) -> Answer:
         """Authorise, then run; what nobody foresaw becomes a 500 that names no internals."""
         asked = Attributes(
-            user, verb or "unknown", route.group, route.plural, route.subresource, route.namespace or "", route.name or ""
+            user,
+            verb or "unknown",
+            route.group,
+            route.plural,
+            route.subresource,
+            route.namespace or "",
+            route.name or "",
         )
         if not self._authorizer.allows(asked):
             raise forbidden(asked)
@@ -215,7 +232,9 @@ class App:
             if call.name is None:
                 raise _not_allowed(request)
             if call.subresource == "scale":
-                return self._object(call, representation, *(await write_scale(self._api, call, body, "")), request=request)
+                return self._object(
+                    call, representation, *(await write_scale(self._api, call, body, "")), request=request
+                )
             return self._object(call, representation, *(await update(self._api, call, body)), request=request)
         if verb == "patch":
             return await self._patch(request, call, representation)
@@ -292,7 +311,9 @@ class App:
             except orjson.JSONDecodeError as error:
                 raise errors.BadRequest(f"error decoding patch: {error}") from None
         if call.subresource == "scale":
-            return self._object(call, representation, *(await write_scale(self._api, call, body, type_)), request=request)
+            return self._object(
+                call, representation, *(await write_scale(self._api, call, body, type_)), request=request
+            )
         return self._object(
             call, representation, *(await patch_module.patch(self._api, call, body, type_)), request=request
         )
@@ -348,7 +369,9 @@ def _finish(request: Request, call: Call, representation: Representation, data: 
 def _warnings(call: Call) -> list[tuple[str, str]] | None:
     if not call.warnings:
         return None
-    return [("Warning", f"299 - {json.dumps(text.replace(chr(10), ' '), ensure_ascii=False)}") for text in call.warnings]
+    return [
+        ("Warning", f"299 - {json.dumps(text.replace(chr(10), ' '), ensure_ascii=False)}") for text in call.warnings
+    ]
 
 
 def _is_watch(request: Request) -> bool:

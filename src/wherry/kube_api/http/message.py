@@ -62,6 +62,8 @@ class Response:
         extra = b"Connection: close\r\n" if close else b""
         if self.headers:
             extra += "".join(f"{name}: {value}\r\n" for name, value in self.headers).encode("latin-1", "replace")
+        if self.status == 304:
+            return [b"%b%b\r\n" % (_LINES[304], extra)]
         head = b"%bContent-Type: %b\r\nCache-Control: no-cache, private\r\n%bContent-Length: %d\r\n\r\n" % (
             _LINES[self.status], self.content_type.encode(), extra, len(self.body),
         )  # fmt: skip

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from wherry.kube_api.http import protobuf
 from wherry.kube_api.http.message import JSON_TYPE
 from wherry.schema import errors
 
@@ -72,6 +73,8 @@ def parse_body(body: bytes, content_type: str) -> tuple[Any, bytes | None]:
             raise errors.BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
     if media_type.endswith("yaml"):
         return parse_yaml(body), None
+    if media_type == protobuf.MEDIA_TYPE:
+        return protobuf.decode(body), None
     raise errors.UnsupportedMediaType(
         f"the body of the request was in an unknown format - accepted media types include: {ACCEPTED}"
     )
@@ -98,7 +101,7 @@ def parse_yaml(body: bytes) -> Any:
             return super().compose_node(parent, index)
 
     try:
-        decoded = yaml.load(body, Loader)  # noqa: S506 (a safe loader)
+        decoded = yaml.load(body, Loader)
         encoded = orjson.dumps(_plain(decoded, [0], 0), option=orjson.OPT_NON_STR_KEYS)
         return orjson.loads(encoded)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

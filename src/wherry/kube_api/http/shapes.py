@@ -11,22 +11,21 @@ from wherry.kube_api.api import Api
 from wherry.kube_api.cache import frame
 from wherry.kube_api.objects import Entry
 from wherry.kube_api.verbs.list import Page
+from wherry.schema import printers
 from wherry.schema.resource import Object, Resource
 
 
 def table(api: Api, resource: Resource, page: Page, include: str) -> bytes:
     """A Table of the page's entries; `include` is None, Metadata or Object."""
-    from wherry.schema import printers
-
     objects = [entry.peek() for entry in page.entries]
-    made = printers.table(resource, objects, datetime.fromtimestamp(api.now(), UTC), include, api.table.extra(resource))
     metadata: Object = {"resourceVersion": str(page.revision)}
     if page.continue_token:
         metadata["continue"] = page.continue_token
     if page.remaining is not None:
         metadata["remainingItemCount"] = page.remaining
-    made["metadata"] = metadata
-    return orjson.dumps(made)
+    printer = getattr(api.table.extra(resource), "printer", None)
+    now = datetime.fromtimestamp(api.now(), UTC)
+    return orjson.dumps(printers.table(resource, objects, now, include, printer=printer, metadata=metadata))
 
 
 class TableShaper:

@@ -47,7 +47,16 @@ class Connector:
         container = _container(pod, query.get("container", [""])[0], call)
         kept = [
             (name, query[name][0])
-            for name in ("follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream")
+            for name in (
+                "follow",
+                "previous",
+                "timestamps",
+                "sinceSeconds",
+                "sinceTime",
+                "tailLines",
+                "limitBytes",
+                "stream",
+            )
             if name in query
         ]
         node = _node_of(pod, call)
@@ -200,7 +209,9 @@ def _log_options(query: dict[str, list[str]]) -> None:
                 causes.append(errors.Cause("FieldValueInvalid", f"Invalid value: {text}: {why}", name))
     if "sinceSeconds" in query and "sinceTime" in query:
         causes.append(
-            errors.Cause("FieldValueForbidden", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified", "")
+            errors.Cause(
+                "FieldValueForbidden", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified", ""
+            )
         )
     if causes:
         raise errors.invalid("", "PodLogOptions", "", causes)

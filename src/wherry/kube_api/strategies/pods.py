@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from wherry.kube_api.call import Call
 from wherry.kube_api.strategy import Strategy, keep
+from wherry.schema.defaults import qos_class
 from wherry.schema.resource import Object
 
 if TYPE_CHECKING:
@@ -75,33 +76,3 @@ class PodStrategy(Strategy):
         if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
             return 0
         return int(grace)
-
-
-def qos_class(spec: Object) -> str:
-    """Guaranteed, Burstable or BestEffort, from the requests and limits of all containers.
-
-    https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/
-    """
-    from wherry.schema.quantity import parse
-
-    guaranteed = True
-    any_resource = False
-    pod_level = spec.get("resources") or {}
-    containers = (
-        [{"resources": pod_level}]
-        if pod_level
-        else [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
-    )
-    for container in containers:
-        resources = container.get("resources") or {}
-        requests = {name: value for name, value in (resources.get("requests") or {}).items() if name in ("cpu", "memory")}
-        limits = {name: value for name, value in (resources.get("limits") or {}).items() if name in ("cpu", "memory")}
-        if any(parse(value) for value in (*requests.values(), *limits.values())):
-            any_resource = True
-        if set(limits) != {"cpu", "memory"} or any(
-            parse(requests.get(name, limits[name])) != parse(limits[name]) for name in limits
-        ):
-            guaranteed = False
-    if not any_resource:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"

@@ -166,7 +166,12 @@ class ServiceStrategy(Strategy):
         return undo
 
     def _addresses(
-        self, addresses: ServiceAddresses, claims: list[str | tuple[str, int]], obj: Object, spec: Object, old: Object | None
+        self,
+        addresses: ServiceAddresses,
+        claims: list[str | tuple[str, int]],
+        obj: Object,
+        spec: Object,
+        old: Object | None,
     ) -> None:
         if spec.get("type") == "ExternalName":
             return
@@ -186,7 +191,7 @@ class ServiceStrategy(Strategy):
                 inside = False
             why = ""
             if not inside:
-                why = "failed to allocate IP {0}: the provided IP ({0}) is not in the valid range. The range of valid IPs is {1}".format(wanted, addresses.network)
+                why = f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {addresses.network}"
             elif addresses.taken(wanted):
                 why = f"failed to allocate IP {wanted}: provided IP is already allocated"
             if why:
@@ -201,7 +206,12 @@ class ServiceStrategy(Strategy):
         spec["clusterIPs"] = [wanted]
 
     def _node_ports(
-        self, addresses: ServiceAddresses, claims: list[str | tuple[str, int]], obj: Object, spec: Object, old: Object | None
+        self,
+        addresses: ServiceAddresses,
+        claims: list[str | tuple[str, int]],
+        obj: Object,
+        spec: Object,
+        old: Object | None,
     ) -> None:
         if spec.get("type") not in NODE_PORT_TYPES:
             return

@@ -21,7 +21,12 @@ async def bind(api: Api, call: Call, body: Any) -> Object:
     target = (body if isinstance(body, dict) else {}).get("target") or {}
     metadata = (body if isinstance(body, dict) else {}).get("metadata") or {}
     if target.get("kind") not in (None, "", "Node"):
-        raise _invalid(name, "FieldValueNotSupported", f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"', "target.kind")
+        raise _invalid(
+            name,
+            "FieldValueNotSupported",
+            f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"',
+            "target.kind",
+        )
     if not target.get("name"):
         raise _invalid(name, "FieldValueRequired", "Required value", "target.name")
 

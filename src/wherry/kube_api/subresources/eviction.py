@@ -92,6 +92,4 @@ def _refused(name: str, retry: int, why: str) -> errors.TooManyRequests:
     }
     if retry:
         details["retryAfterSeconds"] = retry
-    return errors.TooManyRequests(
-        "Cannot evict pod as it would violate the pod's disruption budget.", details=details
-    )
+    return errors.TooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", details=details)

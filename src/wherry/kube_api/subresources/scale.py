@@ -101,4 +101,6 @@ async def write_scale(api: Api, call: Call, body: Any, patch_type: str) -> tuple
 
     entry, created = await write(api, main, change)
     shown = convert.present(call.resource, entry)
-    return Entry(entry.namespace, entry.name, orjson.dumps(to_scale(api, call.resource, shown.decode())), entry.revision), created
+    return Entry(
+        entry.namespace, entry.name, orjson.dumps(to_scale(api, call.resource, shown.decode())), entry.revision
+    ), created

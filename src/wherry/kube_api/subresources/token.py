@@ -27,9 +27,9 @@ async def request_token(api: Api, call: Call, body: Any) -> Object:
     seconds = spec.get("expirationSeconds")
     seconds = DEFAULT_SECONDS if seconds is None else int(seconds)
     if seconds < MIN_SECONDS:
-        raise _invalid(f'Invalid value: {seconds}: may not specify a duration less than 10 minutes')
+        raise _invalid(f"Invalid value: {seconds}: may not specify a duration less than 10 minutes")
     if seconds > MAX_SECONDS:
-        raise _invalid(f'Invalid value: {seconds}: may not specify a duration larger than 2^32 seconds')
+        raise _invalid(f"Invalid value: {seconds}: may not specify a duration larger than 2^32 seconds")
     signer: TokenSigner = api.services["tokens"]
     audiences = [str(one) for one in spec.get("audiences") or signer.audiences]
     reference = spec.get("boundObjectRef")

@@ -84,7 +84,9 @@ async def _page(api: Api, call: Call, selection: Selection, revision: int, start
     if revision >= cache.changed and revision <= api.cache.revision:
         api.cache.check()
         if not start and not call.limit and selection.everything and resource is call.resource:
-            return Page(list(cache.entries(call.namespace)), api.cache.revision if not call.continue_token else revision)
+            return Page(
+                list(cache.entries(call.namespace)), api.cache.revision if not call.continue_token else revision
+            )
         found: Iterable[Entry] = cache.entries(selection.namespace)
         if start:
             found = (entry for entry in found if key_of(resource, entry.namespace, entry.name) >= start)

@@ -20,7 +20,9 @@ async def update(api: Api, call: Call, body: Any) -> tuple[Entry, bool]:
     if call.name is None:
         call.name = name or ""
     if not name:
-        raise errors.BadRequest(f"the name of the object ({name or ''}) does not match the name on the URL ({call.name})")
+        raise errors.BadRequest(
+            f"the name of the object ({name or ''}) does not match the name on the URL ({call.name})"
+        )
     if name != call.name:
         raise errors.BadRequest(f"the name of the object ({name}) does not match the name on the URL ({call.name})")
 

@@ -6,7 +6,7 @@ their values are those that a real API server sends, kind by kind.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from wherry.schema import builtin
 from wherry.schema.printers import cluster, network, pods, workloads
@@ -67,6 +67,13 @@ _PRINTERS: Final[dict[Resource, Printer]] = {
 }
 
 
+class HasPrinter(Protocol):
+    """What a ResourceTable keeps about a custom resource."""
+
+    @property
+    def printer(self) -> Printer: ...
+
+
 def printer_for(resource: Resource) -> Printer:
     """Columns and rows of a built-in resource; Name and Created At for any other."""
     return _PRINTERS.get(resource, cluster.DEFAULT)
@@ -77,16 +84,16 @@ def table(
     objects: Iterable[Object],
     now: datetime,
     include_object: str = "Metadata",
+    custom: "HasPrinter | None" = None,
     *,
-    printer: Printer | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A Table (meta.k8s.io/v1) of `objects`.
 
     `now` is an aware datetime, for ages. `include_object` is what the client asked for: None, Metadata or Object.
-    `printer` replaces the resource's own (custom resources). `metadata` is the list's (resourceVersion, continue).
+    `custom` brings a custom resource's columns. `metadata` is the list's (resourceVersion, continue).
     """
-    chosen = printer or printer_for(resource)
+    chosen = custom.printer if custom is not None else printer_for(resource)
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
