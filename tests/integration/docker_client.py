@@ -30,6 +30,12 @@ class DockerCli:
 
     async def __call__(self, *arguments: str, stdin: bytes = b"", fails: bool = False, timeout: float = 30.0) -> Ran:
         """Runs `docker arguments…`; fails the test when the exit code is not as expected (`fails`)."""
+        ran = await self.any(*arguments, stdin=stdin, timeout=timeout)
+        assert (ran.code != 0) is fails, f"docker {' '.join(arguments)}: {ran}"
+        return ran
+
+    async def any(self, *arguments: str, stdin: bytes = b"", timeout: float = 30.0) -> Ran:
+        """Runs `docker arguments…`, whatever its exit code."""
         process = await self.start(*arguments)
         try:
             async with asyncio.timeout(timeout):
@@ -38,9 +44,7 @@ class DockerCli:
             process.kill()
             await process.wait()
             pytest.fail(f"docker {' '.join(arguments)}: not done within {timeout:.0f} s")
-        ran = Ran(process.returncode or 0, out.decode(), err.decode())
-        assert (ran.code != 0) is fails, f"docker {' '.join(arguments)}: {ran}"
-        return ran
+        return Ran(process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
 
     async def start(self, *arguments: str) -> asyncio.subprocess.Process:
         """The client as a running process, with pipes."""

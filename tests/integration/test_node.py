@@ -515,3 +515,58 @@ async def test_log_agents_find_the_logs(node: Node) -> None:
     await node.gone("logged")
     assert not link.is_symlink()
     assert not path.exists()
+
+
+async def test_containers_of_a_pod_share_what_they_should(node: Node) -> None:
+    other = {"name": "other", "image": "busybox", "command": ["sh", "-c", WAIT_FOR_TERM]}
+    pod = make_pod("shared", shareProcessNamespace=True)
+    pod["spec"]["containers"].append(other)
+    await node.create(pod)
+    await node.running("shared")
+    processes = await node.exec("shared", "ps", "-o", "pid,args")
+    assert processes.count("while :") == 2
+    assert "catatonit" in processes
+    found = node.kubelet.find_pod("default", "shared")
+    assert found is not None
+    views = [found.container(name) for name in ("c", "other")]
+    for kind in ("net", "ipc", "pid"):
+        assert len({(Path("/proc") / str(view.pid) / "ns" / kind).readlink() for view in views if view}) == 1
+    await node.exec("shared", "sh", "-c", "echo x > /dev/shm/from-c")
+    view = found.container("other")
+    assert view is not None
+    code, output = await node.kubelet.runtime.exec(view.id, ["cat", "/dev/shm/from-c"], 5)
+    assert (code, output) == (0, b"x\n")
+
+
+async def test_a_debug_container_sees_its_target(node: Node) -> None:
+    await node.create(make_pod("patient"))
+    await node.running("patient")
+    debugger = {
+        "name": "doctor",
+        "image": "busybox",
+        "command": ["sh", "-c", "ps -o args; sleep 100"],
+        "targetContainerName": "c",
+    }
+    await node.client.patch(
+        PODS, "patient", {"spec": {"ephemeralContainers": [debugger]}}, "default", subresource="ephemeralcontainers"
+    )
+
+    def running(pod: Object) -> bool:
+        statuses = pod["status"].get("ephemeralContainerStatuses") or []
+        return bool(statuses) and "running" in statuses[0]["state"]
+
+    await node.until("patient", running)
+    found = node.kubelet.find_pod("default", "patient")
+    assert found is not None
+    view = found.container("doctor")
+    assert view is not None
+    async with asyncio.timeout(5):
+        while b"trap" not in await node.kubelet.runtime.tail(view.id, 10):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_deadline_ends_a_pod(node: Node) -> None:
+    await node.create(make_pod("short", activeDeadlineSeconds=1))
+    pod = await node.until("short", lambda p: p["status"]["phase"] == "Failed")
+    assert pod["status"]["reason"] == "DeadlineExceeded"
+    assert pod["status"]["message"] == "Pod was active on the node longer than the specified deadline"

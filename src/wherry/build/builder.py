@@ -119,8 +119,11 @@ class Build:
                 state.config["Labels"] = {**(state.config.get("Labels") or {}), **labels}
                 state.add_history(f"/bin/sh -c #(nop)  {text}", None, self.options.epoch)
                 await self.builder.cache.put([(state.key, state.document, text)])
-        state.document.setdefault("created", "0001-01-01T00:00:00Z")
-        image = await self.images.create(state.document, names=names)
+        image = self.images.find(state.image_id)
+        if image is None:
+            image = await self.images.create(state.document)
+        for name in names:
+            await self.images.tag(image.id, name)
         self.images.layers.flush_soon()
         unused = {name for name in self.options.args if name not in self.used_args} - graph.always_known()
         if unused:
@@ -140,7 +143,7 @@ class Build:
         state.advance(state.image_id, text)
         found = None if self.options.no_cache else self.builder.cache.get(state.key)
         if found is not None:
-            state.document = found
+            state.take(found)
         return found is not None
 
     async def close(self) -> None:
@@ -216,19 +219,19 @@ class Build:
 
     def _read_global_args(self) -> None:
         known = graph.platform_args(self.platform)
-        for name, value in known.items():
-            self.global_args[name] = value
+        self.global_args.update(known)
         self.global_values: dict[str, str] = dict(known)
         for arg in self.dockerfile.global_args:
             for name, default in arg.pairs:
+                given: str | None
                 if name in self.options.args:
-                    value = self.options.args[name]
+                    given = self.options.args[name]
                     self.used_args.add(name)
                 else:
-                    value = self._expand(default, self.global_values, arg.line) if default is not None else None
-                self.global_args[name] = value
-                if value is not None:
-                    self.global_values[name] = value
+                    given = self._expand(default, self.global_values, arg.line) if default is not None else None
+                self.global_args[name] = given
+                if given is not None:
+                    self.global_values[name] = given
 
     def _expand(self, text: str, env: dict[str, str], line: int) -> str:
         try:
@@ -328,11 +331,10 @@ class Build:
             return await self._mounted_tree(f"stage:{index}", state.chain_id)
         given = self.options.contexts.get(name)
         if given is not None and not given.startswith("docker-image://"):
-            if name not in self._mounted:
-                source = await asyncio.to_thread(self._open_directory, Path(given))
-                self._undo.append(source.close)
-                assert isinstance(source, TreeSource)
-                return source
+            source = await asyncio.to_thread(self._open_directory, Path(given))
+            self._undo.append(source.close)
+            assert isinstance(source, TreeSource)
+            return source
         image = await self.image(name)
         return await self._mounted_tree(f"image:{name}", image.chain_id if image else None)
 

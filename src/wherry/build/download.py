@@ -1,5 +1,6 @@
 """ADD of a URL: fetch it to a file."""
 
+import asyncio
 import hashlib
 import secrets
 from pathlib import Path
@@ -7,6 +8,11 @@ from urllib.parse import unquote, urlsplit
 
 from .copying import Download, http_time
 from .errors import BuildError
+
+
+def _append(path: Path, data: bytes) -> None:
+    with open(path, "ab") as file:
+        file.write(data)
 
 
 async def download(url: str, directory: Path, checksum: str = "") -> Download:
@@ -21,11 +27,10 @@ async def download(url: str, directory: Path, checksum: str = "") -> Download:
         async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session, session.get(url) as response:
             if response.status >= 400:
                 raise BuildError(f"ADD failed: failed to GET {url} with status {response.status} {response.reason}: ")
-            with open(path, "wb") as file:
-                async for chunk in response.content.iter_chunked(1 << 18):
-                    digest.update(chunk)
-                    size += len(chunk)
-                    file.write(chunk)
+            async for chunk in response.content.iter_chunked(1 << 20):
+                digest.update(chunk)
+                size += len(chunk)
+                await asyncio.to_thread(_append, path, chunk)
             modified = http_time(response.headers.get("Last-Modified"))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         path.unlink(missing_ok=True)

@@ -31,6 +31,8 @@ class StageState:
     key: str
     args: dict[str, str | None] = field(default_factory=dict)
     """Build arguments in scope; None is declared without a value."""
+    base: str = ""
+    """The id of the image that the stage began with, as long as nothing has been changed."""
     command_set: bool = False
     """Whether this stage has a CMD of its own, which a later ENTRYPOINT then keeps."""
 
@@ -55,7 +57,7 @@ class StageState:
         config = document["config"]
         if not any(entry.startswith("PATH=") for entry in config.get("Env") or ()):
             config["Env"] = [*(config.get("Env") or []), f"PATH={DEFAULT_PATH}"]
-        return cls(document, key)
+        return cls(document, key, base=image.id if image else "")
 
     @property
     def config(self) -> dict[str, Any]:
@@ -70,7 +72,7 @@ class StageState:
     @property
     def image_id(self) -> str:
         """The id of the image that the stage would be now."""
-        return digest_of(canonical_json(self.document))
+        return self.base or digest_of(canonical_json(self.document))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -99,7 +101,12 @@ class StageState:
             digest.update(b"\0" + item.encode("utf-8", "surrogateescape"))
         self.key = "step:" + digest.hexdigest()
 
+    def take(self, document: dict[str, Any]) -> None:
+        """Go on from the result of a step that was found in the cache."""
+        self.document, self.base = document, ""
+
     def add_history(self, created_by: str, diff_id: str | None, epoch: int | None) -> None:
+        self.base = ""
         now = moment(epoch)
         step: dict[str, Any] = {"created": now, "created_by": created_by}
         if self.document.get("author"):

@@ -97,7 +97,7 @@ class StageBuilder:
         index = graph.earlier(build.dockerfile, name, stage.index)
         if index is not None and name not in self._options.contexts:
             parent = await build.stage(index)
-            self._state = StageState(json.loads(json.dumps(parent.document)), parent.key)
+            self._state = StageState(json.loads(json.dumps(parent.document)), parent.key, base=parent.base)
         else:
             image = await build.image(name)
             self._state = StageState.begin(image, image.id if image else "scratch", wanted)
@@ -147,7 +147,7 @@ class StageBuilder:
             self._cached_so_far = False
             return False
         self._touched.append(state.key)
-        state.document = found
+        state.take(found)
         self._say(" ---> Using cache\n")
         self._say(f" ---> {short(state.image_id)}\n")
         return True

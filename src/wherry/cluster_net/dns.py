@@ -98,9 +98,9 @@ class ClusterDNS:
         Informers may be shared ones that somebody else runs."""
         self.address = address or dns_address(service_cidr)
         self._bridge, self._port = bridge, port
-        self.services = services or Informer(client, SERVICES)
-        self.slices = slices or Informer(client, ENDPOINT_SLICES)
-        self.namespaces = namespaces or Informer(client, NAMESPACES)
+        self.services = services if services is not None else Informer(client, SERVICES)
+        self.slices = slices if slices is not None else Informer(client, ENDPOINT_SLICES)
+        self.namespaces = namespaces if namespaces is not None else Informer(client, NAMESPACES)
         self._run_informers = [
             informer
             for informer, given in ((self.services, services), (self.slices, slices), (self.namespaces, namespaces))
@@ -127,6 +127,7 @@ class ClusterDNS:
                 for informer in (self.services, self.slices, self.namespaces):
                     await informer.synced.wait()
                 self.serving.set()
+                await asyncio.Event().wait()  # until cancelled
         finally:
             self.serving.clear()
             server.close()

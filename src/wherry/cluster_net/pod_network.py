@@ -196,7 +196,7 @@ class PodNetwork:
         if self._netlink.link(self.bridge) is None:
             mtu = way_out_mtu(self._netlink)
             self._netlink.batch(
-                [add_bridge(self.bridge, mtu=mtu), set_alias(self.bridge, f"wherry {self._instance.id}")]
+                [add_bridge(self.bridge, mtu=mtu), set_alias(self.bridge, f"wherry pods {self._instance.id}")]
             )
         link = self._netlink.link(self.bridge)
         assert link is not None

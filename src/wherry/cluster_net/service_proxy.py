@@ -65,8 +65,8 @@ class ServiceProxy:
         self._node = node_name
         self._cidr = str(ipaddress.ip_network(service_cidr))
         self.table = f"{instance.nft_table}_svc"
-        self.services = services or Informer(client, SERVICES)
-        self.slices = slices or Informer(client, ENDPOINT_SLICES)
+        self.services = services if services is not None else Informer(client, SERVICES)
+        self.slices = slices if slices is not None else Informer(client, ENDPOINT_SLICES)
         self.slices.add_index("service", index_service)
         self._run_informers = [
             informer for informer, given in ((self.services, services), (self.slices, slices)) if given is None

@@ -192,11 +192,36 @@ def image_summary(summary: dict[str, Any], version: Version) -> dict[str, Any]:
     return shown
 
 
+_IMAGE_CONFIG: dict[str, Any] = {
+    "Cmd": None,
+    "Entrypoint": None,
+    "Env": None,
+    "Labels": None,
+    "OnBuild": None,
+    "User": "",
+    "Volumes": None,
+    "WorkingDir": "",
+}
+_IMAGE_CONFIG_BEFORE_1_50: dict[str, Any] = {
+    "AttachStderr": False,
+    "AttachStdin": False,
+    "AttachStdout": False,
+    "Domainname": "",
+    "Hostname": "",
+    "Image": "",
+    "OpenStdin": False,
+    "StdinOnce": False,
+    "Tty": False,
+}
+
+
 def image(inspected: dict[str, Any], version: Version) -> dict[str, Any]:
     """`GET /images/{name}/json`."""
     shown = dict(inspected)
     shown["RepoTags"] = shown.get("RepoTags") or []
     shown["RepoDigests"] = shown.get("RepoDigests") or []
+    absent = _IMAGE_CONFIG if version >= (1, 50) else {**_IMAGE_CONFIG_BEFORE_1_50, **_IMAGE_CONFIG}
+    shown["Config"] = {**absent, **(shown.get("Config") or {})}
     if version < (1, 44):
         shown["VirtualSize"] = shown.get("Size", 0)
         shown["Created"] = shown.get("Created") or "0001-01-01T00:00:00Z"

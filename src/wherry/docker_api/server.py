@@ -99,13 +99,17 @@ async def serve(engine: "Engine", socket_path: Path | str, *, tcp: list[TcpAddre
     await runner.setup()
     try:
         listening = await asyncio.to_thread(_listen_unix, path)
+    except BaseException:
+        await runner.cleanup()
+        raise
+    api = ApiServer(runner, hangups, path, os.lstat(path).st_ino)
+    try:
         await web.SockSite(runner, listening, backlog=512).start()
-        api = ApiServer(runner, hangups, path, os.lstat(path).st_ino)
         for address in tcp or []:
             await _listen_tcp(runner, address)
             api.addresses.append(f"tcp://{_shown(address)}")
     except BaseException:
-        await runner.cleanup()
+        await api.close()
         raise
     return api
 

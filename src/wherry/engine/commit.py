@@ -1,5 +1,6 @@
 """`docker commit`: what a container has written becomes an image's new layer."""
 
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,9 @@ async def commit(
     images = containers.engine.images
     paused = pause and container.state.status == "running"
     if paused:
-        await containers.lifecycle.pause(container)
+        # It may end by itself at any moment: then there is nothing to pause, or to let go on.
+        with contextlib.suppress(Conflict):
+            await containers.lifecycle.pause(container)
     try:
         image = await images.commit(
             container.id,
@@ -52,7 +55,8 @@ async def commit(
         )
     finally:
         if paused:
-            await containers.lifecycle.unpause(container)
+            with contextlib.suppress(Conflict):
+                await containers.lifecycle.unpause(container)
     containers.emit(
         container, "commit", {"comment": comment, "imageID": image.id, "imageRef": f"{repo}:{tag}" if tag else repo}
     )

@@ -88,6 +88,8 @@ class Stats:
 def detect(mount_point: Path = MOUNT_POINT) -> Layout:
     """The layout below `mount_point`, read from what is mounted there."""
     controllers: dict[str, Path] = {}
+    # Hierarchies without a controller (systemd's own): runtimes make cgroups there too, so they are ours to remove.
+    named: dict[str, Path] = {}
     unified: Path | None = None
     for entry in mounts.mounts():
         target = Path(entry.target)
@@ -99,12 +101,14 @@ def detect(mount_point: Path = MOUNT_POINT) -> Layout:
             for option in entry.super_options.split(","):
                 if option in _V1_CONTROLLERS:
                     controllers[option] = target
+                elif option.startswith("name="):
+                    named[option] = target
     if not controllers and unified is not None:
         available = _read(unified / "cgroup.controllers").split()
         # Devices, freezer and accounting are part of v2 itself.
         names = [*available, "devices", "freezer", "cpuacct"]
         return Layout("v2", dict.fromkeys(names, unified), unified)
-    return Layout("hybrid" if unified is not None else "v1", controllers, unified)
+    return Layout("hybrid" if unified is not None else "v1", controllers | named, unified)
 
 
 def prepare(mount_point: Path = MOUNT_POINT) -> Layout:

@@ -248,6 +248,25 @@ class LayerStore:
             await asyncio.to_thread(remove_tree, staged.path)
         return await self._add_chain(Chain(chain_id, parent, layer))
 
+    async def adopt(self, staged: Staged) -> Layer:
+        """Keep a staged layer that leans on nothing, before any chain has it; `register_known` puts it into one."""
+        name = _name(staged.digested.diff_id)
+        known = self._layers.get(name)
+        if known is not None:
+            await asyncio.to_thread(remove_tree, staged.path)
+            return known
+        layer = Layer(name, staged.digested.diff_id, staged.digested.size, staged.digested.tar_size)
+        await asyncio.to_thread(_rename_over, staged.path, self.directory / name)
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR IGNORE INTO image_layers VALUES (?, ?, ?, ?, ?)",
+                (layer.name, layer.diff_id, layer.size, layer.tar_size, self._boot),
+            )
+
+        await self._database.run(insert)
+        return self._layers.setdefault(name, layer)
+
     async def register_known(self, parent: str | None, layer: Layer) -> Chain:
         """Put a layer that is there already on top of `parent`."""
         chain_id = chain_id_of(parent, layer.diff_id)
@@ -322,11 +341,13 @@ class LayerStore:
             # A parent stays while any chain that stays is built on it.
             kept_parents = {chain.parent for chain_id, chain in self._chains.items() if chain_id not in gone}
             gone = self._without_needed(gone, kept_parents)
-        if not gone:
-            return []
         removed = set(gone)
         used = {chain.layer.name for chain_id, chain in self._chains.items() if chain_id not in removed}
-        layers = {self._chains[chain_id].layer.name for chain_id in gone} - used
+        # A pull that was given up leaves layers that no chain has; only a whole collection takes those.
+        mine = set(self._layers) if candidates is None else {self._chains[chain_id].layer.name for chain_id in gone}
+        layers = mine - used
+        if not gone and not layers:
+            return []
 
         def delete(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM image_chains WHERE chain_id = ?", [(chain_id,) for chain_id in gone])

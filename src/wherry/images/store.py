@@ -11,19 +11,23 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..host.database import Database
 from ..host.instance import Instance
 from . import archives, removal, views
 from .blobs import BlobStore, canonical_json
 from .catalog import Catalog, Image, timestamp
+from .compression import decompress
 from .errors import InvalidParameter, NotFound
 from .layers import Chain, LayerStore, Staged, chain_ids
 from .references import Reference, key_of, parse_reference
 from .removal import User
 from .snapshots import Snapshotter
 from .threads import drain, feed, in_thread
+
+if TYPE_CHECKING:
+    from .registry.transfer import Transfers
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -52,6 +56,7 @@ class ImageStore:
         self.layers = layers
         self.snapshots = snapshots
         self.blobs = blobs
+        self.root: Path
         self.users: Callable[[], Iterable[User]] = lambda: ()
         self.on_event: Callable[[str, str, dict[str, str]], None] = lambda action, image_id, attributes: None
         self.extra_roots: Roots = []
@@ -73,6 +78,7 @@ class ImageStore:
         snapshots = await asyncio.to_thread(Snapshotter, instance.root / "snapshots", layers)
         catalog = await Catalog.open(database, blobs)
         store = cls(catalog, layers, snapshots, blobs)
+        store.root = instance.root
         for image in catalog.all():
             if image.chain_id is not None and not layers.has(image.chain_id):
                 await catalog.remove(image.id)
@@ -286,6 +292,106 @@ class ImageStore:
         mine = [parse_reference(name) for name in sorted(image.names)]
         return [each for each in mine if each.tag and each.name == reference.name]
 
+    async def import_(
+        self,
+        source: AsyncIterable[bytes],
+        *,
+        repo: str | None = None,
+        tag: str | None = None,
+        message: str = "",
+        config: dict[str, Any] | None = None,
+        platform: str | None = None,
+    ) -> str:
+        """`docker import`: one layer from a tar stream of a root file system; the image's id."""
+        reference = key_of(repo, tag) if repo else None
+        system, machine, variant = parse_platform(platform)
+        async with self.arriving():
+            staged = await feed(source, lambda chunks: self.layers.stage(decompress(chunks)))
+            chain = await self.layers.register(None, staged)
+            now = timestamp(datetime.now(UTC))
+            document: dict[str, Any] = {
+                "architecture": machine,
+                "os": system,
+                "created": now,
+                "config": config or {},
+                "rootfs": {"type": "layers", "diff_ids": [chain.layer.diff_id]},
+                "history": [{"created": now, "comment": message}],
+            }
+            if variant:
+                document["variant"] = variant
+            image = await self.create(document, names=[reference.key] if reference else [])
+            self.layers.flush_soon()
+        self.on_event("import", image.id, {"name": image.id})
+        return image.id
+
+    # Registries
+
+    async def pull(
+        self,
+        text: str,
+        progress: Progress = _silent,
+        *,
+        auth: dict[str, Any] | None = None,
+        platform: str | None = None,
+    ) -> Image:
+        """`docker pull` of one tag or digest. `platform` is `os/arch[/variant]`, this machine's by default."""
+        reference = parse_reference(text).with_default_tag()
+        async with self.arriving():
+            before = self.catalog.named(reference.key)
+            pulled = await self._transfers().pull(reference, progress, auth or {}, parse_platform(platform))
+            names = [] if reference.digest else [reference.key]
+            names.append(f"{reference.name}@{pulled.digest}")
+            image = await self.catalog.add(pulled.config, names=names)
+            self.layers.flush_soon()
+        progress({"status": f"Digest: {pulled.digest}"})
+        same = before is not None and before.id == image.id
+        said = "Image is up to date for" if same else "Downloaded newer image for"
+        progress({"status": f"Status: {said} {reference.familiar}"})
+        self.on_event("pull", reference.familiar, {"name": reference.familiar_name})
+        return image
+
+    async def push(
+        self, text: str, tag: str | None = None, progress: Progress = _silent, *, auth: dict[str, Any] | None = None
+    ) -> None:
+        """`docker push` of one tag, or without a tag of all tags of the repository."""
+        reference = parse_reference(text)
+        if tag:
+            reference = key_of(text, tag)
+        mine = [
+            parsed
+            for image in self.catalog.all()
+            for name in image.names
+            if "@" not in name and (parsed := parse_reference(name)).name == reference.name
+        ]
+        chosen = [each for each in mine if not reference.tag or each.tag == reference.tag]
+        if not chosen:
+            if reference.tag:
+                raise NotFound(f"tag does not exist: {reference.familiar}")
+            raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
+        progress({"status": f"The push refers to repository [{reference.name}]"})
+        for each in sorted(chosen, key=str):
+            image = self.catalog.named(each.key)
+            assert image is not None
+            async with self.holding(image.chain_id):
+                pushed = await self._transfers().push(each, image, progress, auth or {})
+            self.blobs.put(pushed.manifest, durable=False)
+            await self.catalog.name(image, f"{each.name}@{pushed.digest}")
+            self.on_event("push", each.familiar, {"name": each.familiar_name})
+
+    async def distribution(self, text: str, *, auth: dict[str, Any] | None = None) -> dict[str, Any]:
+        """`GET /distribution/{name}/json`."""
+        return await self._transfers().distribution(parse_reference(text).with_default_tag(), auth or {})
+
+    async def authenticate(self, credentials: dict[str, Any]) -> str:
+        """`POST /auth`: an identity token, or empty. Raises Unauthorized."""
+        return await self._transfers().authenticate(credentials)
+
+    def _transfers(self) -> "Transfers":
+        # An HTTP client is heavy and seldom needed.
+        from .registry.transfer import Transfers
+
+        return Transfers(self.layers, self.catalog, self.blobs, self.root)
+
     # Removing
 
     async def remove(self, text: str, *, force: bool = False, prune: bool = True) -> Records:
@@ -387,6 +493,19 @@ def _file_chunks(path: Path) -> Iterable[bytes]:
     with open(path, "rb") as file:
         while data := file.read(1 << 20):
             yield data
+
+
+def parse_platform(text: str | None) -> tuple[str, str, str]:
+    """`os/arch[/variant]`, or one of the first two; (os, architecture, variant)."""
+    parts = (text or "").lower().split("/")
+    if not parts[0]:
+        return "linux", architecture(), ""
+    if len(parts) == 1:
+        return (parts[0], architecture(), "") if parts[0] in ("linux", "windows") else ("linux", parts[0], "")
+    if len(parts) > 3 or not all(parts):
+        raise InvalidParameter(f'"{text}": unknown operating system or architecture: invalid argument')
+    names = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+    return parts[0], names.get(parts[1], parts[1]), parts[2] if len(parts) == 3 else ""
 
 
 def architecture() -> str:

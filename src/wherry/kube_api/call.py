@@ -50,6 +50,8 @@ class Call:
     field_manager: str = ""
     field_validation: str = "Warn"
     force: bool = False
+    applying: bool = False
+    """Server-side apply: managedFields have been worked out already."""
     label_selector: str = ""
     field_selector: str = ""
     resource_version: str = ""

@@ -18,10 +18,10 @@ def render(api: Api, requests: Mapping[tuple[str, str, int], int]) -> str:
         "# HELP apiserver_storage_objects Number of stored objects at the time of last check split by kind.",
         "# TYPE apiserver_storage_objects gauge",
     ]
-    for resource in api.table:
-        if api.stored_as(resource) == resource:
-            count = api.cache_of(resource).count
-            lines.append(f'apiserver_storage_objects{{resource="{resource.qualified}"}} {count}')
+    for row in api.table:
+        if api.stored_as(row) == row:
+            count = api.cache_of(row).count
+            lines.append(f'apiserver_storage_objects{{resource="{row.qualified}"}} {count}')
     lines += [
         "# HELP apiserver_current_resource_version The newest resourceVersion.",
         "# TYPE apiserver_current_resource_version gauge",

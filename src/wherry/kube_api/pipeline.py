@@ -111,9 +111,9 @@ async def prepare_new(api: Api, call: Call, obj: Object) -> Object:
     if strategy.has_generation:
         metadata["generation"] = 1
     strategy.prepare_create(api, call, obj)
-    managers = metadata.pop("managedFields", None) if call.field_manager != "apply" else None
-    del managers
-    rules.track_managers(resource, obj, None, call.field_manager, call.subresource, metadata["creationTimestamp"])
+    if not call.applying:
+        metadata.pop("managedFields", None)
+    rules.track_managers(call, obj, None, metadata["creationTimestamp"])
     causes = rules.validate_create(resource, obj)
     if causes:
         raise errors.invalid(resource.group, resource.kind, metadata.get("name") or "", causes)
@@ -145,7 +145,7 @@ async def prepare_changed(api: Api, call: Call, obj: Object, old: Object) -> Obj
     metadata = obj["metadata"]
     if strategy.has_generation and strategy.changed(obj, old):
         metadata["generation"] = (before.get("generation") or 0) + 1
-    rules.track_managers(resource, obj, old, call.field_manager, call.subresource, api.timestamp())
+    rules.track_managers(call, obj, old, api.timestamp())
     if before.get("deletionTimestamp"):
         _check_finalizers(call, metadata, before)
     causes = rules.validate_update(resource, obj, old, call.subresource)

@@ -75,11 +75,12 @@ class ApiServer:
         ]  # fmt: skip
         if options.advertise_address:
             names.append(options.advertise_address)
-        self.pki, self._store = await asyncio.gather(
+        self.pki, store = await asyncio.gather(
             asyncio.to_thread(ensure_pki, self.instance.pki_dir, list(dict.fromkeys(names))), self._open_store()
         )
+        self._store = store
         try:
-            parts = await assemble(self, self._store, self._now)
+            parts = await assemble(self, store, self._now)
             self.api = parts.api
             await bootstrap(self.client(SERVER), self.api, options)
             self._http = parts.http

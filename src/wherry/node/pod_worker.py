@@ -444,6 +444,10 @@ class PodWorker:
             mounts = await self._node.volumes.container_mounts(self.pod, container, self._volumes, environment)
             mounts += await asyncio.to_thread(self._own_mounts, container, action.attempt)
             placement = self._placement(action, image.id, image.user, environment, mounts)
+            target = self.container(container.get("targetContainerName") or "")
+            if target is not None and target.running and not placement.pidns:
+                # `kubectl debug --target`: see that container's processes.
+                placement = replace(placement, pidns=f"/proc/{target.pid}/ns/pid")
             body = container_spec.create_body(self.pod, container, placement)
         except (ConfigError, VolumeError, ApiError, OSError) as error:
             record(self.pod, "Warning", "Failed", f"Error: {error}", name)
@@ -475,6 +479,7 @@ class PodWorker:
             netns=sandbox.netns,
             ipcns=sandbox.ipcns,
             shm=sandbox.shm,
+            pidns=sandbox.pidns,
             cgroup_parent=sandbox.cgroup,
             resolv_conf=sandbox.resolv_conf,
             hosts=sandbox.hosts,
@@ -782,7 +787,7 @@ class PodWorker:
                     for view in list(views):
                         if not view.lost:
                             await self._remove(view.id, name)
-                await self._node.sandboxes.remove(self.uid, cgroup=self._sandbox.cgroup if self._sandbox else "")
+                await self._node.sandboxes.remove(self.uid, cgroup=self._cgroup())
                 await self._node.volumes.release(self.uid)
                 self._node.images.forget(self.uid)
                 await self._node.logs.remove(self.pod)
@@ -798,6 +803,12 @@ class PodWorker:
         finally:
             self._end_task = None
             self._wake.set()
+
+    def _cgroup(self) -> str:
+        """The pod's cgroup, also when its sandbox is released already."""
+        if self._sandbox is not None and self._sandbox.cgroup:
+            return self._sandbox.cgroup
+        return container_spec.cgroup_parent(self._node.instance.cgroup, self.pod)
 
     async def _settle(self) -> None:
         """No task of preparation may touch what is about to be released."""

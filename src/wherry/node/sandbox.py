@@ -8,8 +8,11 @@ namespaces themselves.
 import asyncio
 import contextlib
 import json
+import logging
 import os
+import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +21,16 @@ from uuid import uuid4
 
 from wherry.cluster_net.pod_network import HostPortTaken
 from wherry.engine.errors import EngineError
-from wherry.host import cgroups, mounts
+from wherry.host import cgroups, mounts, processes
 from wherry.host.instance import Instance
 from wherry.node import hostfiles, pods, resources
 from wherry.node.container_spec import cgroup_parent
 from wherry.schema.resource import Object
 
+log = logging.getLogger(__name__)
+
 CLONE_NEWIPC = 0x08000000
+INIT_PATHS = ("/usr/bin/catatonit", "/usr/libexec/podman/catatonit")
 SHM_SIZE = 64 * 1024 * 1024
 
 
@@ -50,6 +56,11 @@ class Sandbox:
     resolv_conf: str = ""
     shm: str = ""
     cgroup: str = ""
+    pidns: str = ""
+    init_pid: int = 0
+    init_parent: int = 0
+    init_start: int = 0
+    """Of a shared process namespace: its first process, that one's parent, and its start time, to know it again."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +83,23 @@ class Sandboxes:
 
     def load(self, uid: str) -> Sandbox | None:
         """The sandbox of a pod from before this process, if its namespaces still stand."""
-        try:
-            saved = json.loads((self._state / f"{uid}.json").read_text())
-        except (FileNotFoundError, ValueError):
+        sandbox = self._saved(uid)
+        if sandbox is None:
             return None
-        sandbox = Sandbox(**{**saved, "ips": tuple(saved["ips"])})
         for path in (sandbox.netns, sandbox.ipcns):
             if path and not mounts.is_mounted(path):
                 return None
         if any(path and not os.path.exists(path) for path in (sandbox.hosts, sandbox.resolv_conf)):
             return None
+        if sandbox.init_pid and processes.start_time(sandbox.init_pid) != sandbox.init_start:
+            return None
         return sandbox
 
     async def create(self, pod: Object, pod_dir: Path, host_ips: Sequence[str]) -> Sandbox:
         """Raises OSError or an error of the network (a host port is taken)."""
+        refused = unsupported(pod)
+        if refused:
+            raise OSError(refused)
         uid = pods.uid(pod)
         netns, ips = "", tuple(host_ips[:1])
         if not pods.host_network(pod):
@@ -107,6 +121,13 @@ class Sandboxes:
         if self._network is not None:
             await self._network.remove(uid)
         await asyncio.to_thread(self._discard, uid, cgroup)
+
+    def _saved(self, uid: str) -> Sandbox | None:
+        try:
+            saved = json.loads((self._state / f"{uid}.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return Sandbox(**{**saved, "ips": tuple(saved["ips"])})
 
     def known(self) -> set[str]:
         """UIDs of all pods that have saved state."""
@@ -134,7 +155,12 @@ class Sandboxes:
             shm = str(shm_path)
         cgroup = cgroup_parent(self._instance.cgroup, pod)
         self._make_cgroup(pod, cgroup)
+        init_pid, init_parent = start_pod_init() if pod["spec"].get("shareProcessNamespace") else (0, 0)
         sandbox = Sandbox(
+            pidns=f"/proc/{init_pid}/ns/pid" if init_pid else "",
+            init_pid=init_pid,
+            init_parent=init_parent,
+            init_start=processes.start_time(init_pid) or 0 if init_pid else 0,
             id=uuid4().hex,
             ips=ips,
             netns=netns,
@@ -172,13 +198,18 @@ class Sandboxes:
             _write(group.directory("memory"), name, str(int(memory)))
 
     def _discard(self, uid: str, cgroup: str) -> None:
+        saved = self._saved(uid)
+        if saved is not None:
+            stop_pod_init(saved)
         pinned = self._state / f"{uid}.ipc"
         mounts.unmount(pinned, lazy=True)
         pinned.unlink(missing_ok=True)
         (self._state / f"{uid}.json").unlink(missing_ok=True)
         if cgroup:
-            with contextlib.suppress(OSError):
+            try:
                 cgroups.Cgroup(self._layout, cgroup).remove()
+            except OSError as error:
+                log.warning("cgroup %s stays: %s", cgroup, error)
 
 
 def host_ports(pod: Object) -> list[dict[str, Any]]:
@@ -198,8 +229,54 @@ def host_ports(pod: Object) -> list[dict[str, Any]]:
     return found
 
 
+def unsupported(pod: Object) -> str:
+    """What the pod asks for that this node cannot give, as a sentence; "" when there is nothing."""
+    spec = pod["spec"]
+    if spec.get("hostUsers") is False:
+        return "hostUsers: false (user namespaces) is not supported on this node"
+    if spec.get("resourceClaims"):
+        return "resourceClaims (dynamic resource allocation) are not supported on this node"
+    if (spec.get("os") or {}).get("name") not in (None, "linux"):
+        return f"os {spec['os']['name']} is not supported on this node"
+    for container in pods.all_containers(pod):
+        if container.get("volumeDevices"):
+            return f'volumeDevices of container "{container["name"]}" are not supported on this node'
+    return ""
+
+
 def pods_host_ipc(pod: Object) -> bool:
     return bool(pod["spec"].get("hostIPC"))
+
+
+def start_pod_init() -> tuple[int, int]:
+    """The first process of a pod's shared process namespace, which reaps the others: (its pid, its parent's).
+
+    Blocking. Raises OSError. It lives until the pod's sandbox is removed, also when this process does not.
+    """
+    init = next((path for path in INIT_PATHS if os.access(path, os.X_OK)), "")
+    if not init:
+        raise OSError("shareProcessNamespace needs catatonit, which is not installed")
+    # unshare(1) waits for the child that it forks into the new namespace.
+    parent = processes.spawn(["unshare", "--pid", "--fork", init, "-P"], new_session=True)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        children = _read(f"/proc/{parent}/task/{parent}/children").split()
+        if children:
+            return int(children[0]), parent
+        if processes.reap(parent) is not None:
+            break
+        time.sleep(0.001)
+    raise OSError("the first process of the pod's process namespace did not start")
+
+
+def stop_pod_init(sandbox: Sandbox) -> None:
+    """End the shared process namespace and all that is in it. Blocking, idempotent."""
+    if not sandbox.init_pid or processes.start_time(sandbox.init_pid) != sandbox.init_start:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(sandbox.init_pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(sandbox.init_parent, 0)
 
 
 def pin_ipc_namespace(path: Path) -> None:

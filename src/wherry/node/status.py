@@ -63,7 +63,7 @@ def pod_status(
     status["containerStatuses"] = main_statuses
     if debug_statuses:
         status["ephemeralContainerStatuses"] = debug_statuses
-    status["qosClass"] = old.get("qosClass") or pods.qos_class(pod)
+    status["qosClass"] = pods.qos_class(pod)
     for key in ("nominatedNodeName", "resourceClaimStatuses", "resize"):
         if key in old:
             status[key] = old[key]

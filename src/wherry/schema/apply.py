@@ -154,7 +154,7 @@ def track_update(
     `old` is the stored object (None for a create); its managedFields are the ones that count. `now` is RFC 3339.
     `kind` is a custom resource's type; without it custom objects' lists are owned as wholes.
     """
-    changes = fieldset.compare(_type(resource, kind), _plain(old), _plain(new))
+    changes = fieldset.compare(_type(resource, kind), _plain(old) or {}, _plain(new))
     changed, removed = (_without(trie, _NEVER_OWNED) for trie in changes)
     managers = _managers(old)
     metadata = new.setdefault("metadata", {})

@@ -165,7 +165,8 @@ def _everything(kind: Type, value: Any, name: str = "") -> Trie:
     found: Trie = {} if name in _ALWAYS_THERE else leaf()
     if isinstance(value, dict):
         for key, child in value.items():
-            found[f"f:{key}"] = _everything(child_type(kind, key), child, key)
+            if key != "status" or child:
+                found[f"f:{key}"] = _everything(child_type(kind, key), child, key)
     else:
         items = kind.items or ANY
         for item in value:
@@ -191,7 +192,7 @@ def _compare_maps(kind: Type, old: dict[str, Any], new: dict[str, Any]) -> tuple
     for key, value in new.items():
         before = old.get(key)
         if before is None:
-            if value is not None:
+            if value is not None and (key != "status" or value):
                 changed[f"f:{key}"] = _everything(child_type(kind, key), value, key)
         elif before != value:
             more, gone = _compare(child_type(kind, key), before, value)

@@ -13,6 +13,7 @@ implementation (`tests/contracts`).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -35,7 +36,8 @@ class Event(NamedTuple):
     revision: int
 
 
-class RangeResult(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RangeResult:
     """Keys in order. `revision` is the one that was read, `more` tells that `limit` cut the answer,
     `count` the number of keys in the whole range."""
 
@@ -113,6 +115,10 @@ class Store(Protocol):
     @property
     def compacted(self) -> int:
         """The newest compaction this process knows of; 0 when there has been none."""
+        ...
+
+    async def newest(self) -> int:
+        """The newest revision, asked where it is known; every watch is going to be told of it soon."""
         ...
 
     async def get(self, key: str) -> KeyValue | None:

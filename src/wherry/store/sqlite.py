@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wherry.store.api import (
     Compacted,
@@ -208,7 +208,8 @@ class SqliteStore:
             self._compacted = meta["compacted"]
             self._reader = self._connect()
             for key, revision, created in self._reader.execute(
-                "SELECT key, MAX(revision), CASE WHEN value IS NULL THEN 0 ELSE create_revision END FROM kv GROUP BY key"
+                "SELECT key, MAX(revision), CASE WHEN value IS NULL THEN 0 ELSE create_revision END "
+                "FROM kv GROUP BY key"
             ):
                 if created:
                     self._heads[key] = _Head(revision, created)
@@ -245,6 +246,9 @@ class SqliteStore:
     @property
     def compacted(self) -> int:
         return self._compacted
+
+    async def newest(self) -> int:
+        return self._revision
 
     async def get(self, key: str) -> KeyValue | None:
         row = (await self._read("SELECT key, value, create_revision, revision FROM kv WHERE key = ? "
@@ -356,10 +360,10 @@ class SqliteStore:
         if revision > self._revision:
             raise FutureRevision(f"revision {revision} is newer than {self._revision}")
 
-    async def _read(self, sql: str, parameters: tuple[object, ...]) -> list[tuple[object, ...]]:
+    async def _read(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
         self._check_open()
 
-        def run() -> list[tuple[object, ...]]:
+        def run() -> list[Any]:
             with self._reader_lock:
                 return self._reader.execute(sql, parameters).fetchall()
 

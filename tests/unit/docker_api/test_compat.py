@@ -68,3 +68,11 @@ def test_platforms() -> None:
         compat.check_platform("windows/amd64")
     with pytest.raises(NotFound):
         compat.check_platform("linux/s390x")
+
+
+def test_an_images_config_has_every_field_that_its_version_has() -> None:
+    new = compat.image({"Id": "x", "Config": {"Cmd": ["sh"]}}, (1, 50))["Config"]
+    assert new["Cmd"] == ["sh"]
+    assert new["OnBuild"] is None
+    assert "AttachStdin" not in new
+    assert compat.image({"Id": "x"}, (1, 49))["Config"]["AttachStdin"] is False

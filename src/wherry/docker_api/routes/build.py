@@ -28,6 +28,9 @@ async def build(call: Call) -> web.StreamResponse:
     if content_type not in ("", "application/x-tar", "application/tar", "application/octet-stream"):
         raise InvalidParameter(f"Content-Type {content_type} is not supported: send the context as application/x-tar")
     values = {key: query.text(key) for key in query}
+    if len(query.texts("extrahosts")) > 1:
+        # Given as one list by some clients and as several parameters by others.
+        values["extrahosts"] = ",".join(query.texts("extrahosts"))
     options = BuildOptions.from_query(values, query.texts("t"), registry_config(call.request))
     context = call.request.content.iter_any()
     return await progress_stream(call, lambda tell: run(call.engine, options, context, tell))

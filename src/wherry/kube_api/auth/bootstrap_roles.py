@@ -143,7 +143,9 @@ CLUSTER_ROLES: dict[str, list[Rule]] = {
         paths(["get"], "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/")
     ],
     "system:public-info-viewer": [paths(["get"], "/healthz /livez /readyz /version /version/")],
-    "system:monitoring": [paths(["get"], "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")],
+    "system:monitoring": [
+        paths(["get"], "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")
+    ],
     "system:basic-user": [
         rule(["create"], "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
         rule(["create"], "authentication.k8s.io", "selfsubjectreviews"),

@@ -101,9 +101,9 @@ def matches(rule: Rule, asked: Attributes) -> bool:
         return False
     resources = rule.get("resources") or ()
     full = asked.full_resource
-    if "*" not in resources and full not in resources:
-        if not asked.subresource or f"*/{asked.subresource}" not in resources:
-            return False
+    by_subresource = bool(asked.subresource) and f"*/{asked.subresource}" in resources
+    if "*" not in resources and full not in resources and not by_subresource:
+        return False
     names = rule.get("resourceNames")
     return not names or asked.name in names
 

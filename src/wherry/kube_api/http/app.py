@@ -269,14 +269,12 @@ class App:
         return _finish(request, call, representation, data)
 
     async def _watch(self, request: Request, call: Call, representation: Representation) -> Answer:
-        shaper = None
+        shaper: Callable[[str, Entry], bytes] | None = None
         if representation.shape == "Table":
             include = request.query.get("includeObject", ["Metadata"])[0]
             shaper = shapes.TableShaper(self._api, call.resource, include)
         elif representation.shape:
-
-            def shaper(type_: str, entry: Entry) -> bytes:
-                return frame(type_, shapes.partial(entry))
+            shaper = _partial_line
 
         if request.method == "HEAD":
             return Response()
@@ -354,6 +352,10 @@ class App:
         response = _finish(request, call, representation, data)
         response.status = 201 if created else 200
         return response
+
+
+def _partial_line(type_: str, entry: Entry) -> bytes:
+    return frame(type_, shapes.partial(entry))
 
 
 def _finish(request: Request, call: Call, representation: Representation, data: bytes) -> Response:

@@ -43,7 +43,8 @@ def set_dry_run(call: Call, values: list[str]) -> None:
     for value in values:
         if value and value != "All":
             raise errors.Invalid(
-                f'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "{value}": supported values: "All"'
+                f'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "{value}": '
+                'supported values: "All"'
             )
         call.dry_run = call.dry_run or value == "All"
 

@@ -137,9 +137,8 @@ class Connection(asyncio.Protocol):
         """Take requests from the buffer while there are whole ones and none is being answered."""
         try:
             while not self._busy and not self.closed and self._upgraded is None:
-                if self._request is None:
-                    if not self._buffer or not self._read_head():
-                        return
+                if self._request is None and (not self._buffer or not self._read_head()):
+                    return
                 request = self._request
                 assert request is not None
                 if not self._read_body(request):
@@ -248,6 +247,7 @@ class Connection(asyncio.Protocol):
     def _serve(self, request: Request) -> None:
         answer = self._app.answer(request)
         if isinstance(answer, Response):
+            self.since = time.monotonic()
             self._write(answer, request.method == "HEAD")
             return
         self._busy = True

@@ -57,9 +57,9 @@ def _negotiate(accept: str) -> Representation:
         shape = parameters.get("as", "")
         if not shape:
             return Representation(media_type)
-        if parameters.get("g") == "meta.k8s.io" and parameters.get("v") in ("v1", "v1beta1"):
-            if shape in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
-                return Representation(media_type, shape.removesuffix("List"), parameters["v"])
+        known = shape in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+        if known and parameters.get("g") == "meta.k8s.io" and parameters.get("v") in ("v1", "v1beta1"):
+            return Representation(media_type, shape.removesuffix("List"), parameters["v"])
     raise errors.NotAcceptable(f"only the following media types are accepted: {ACCEPTED}")
 
 

@@ -23,9 +23,9 @@ def table(api: Api, resource: Resource, page: Page, include: str) -> bytes:
         metadata["continue"] = page.continue_token
     if page.remaining is not None:
         metadata["remainingItemCount"] = page.remaining
-    printer = getattr(api.table.extra(resource), "printer", None)
+    custom = api.table.extra(resource)
     now = datetime.fromtimestamp(api.now(), UTC)
-    return orjson.dumps(printers.table(resource, objects, now, include, printer=printer, metadata=metadata))
+    return orjson.dumps(printers.table(resource, objects, now, include, custom, metadata=metadata))
 
 
 class TableShaper:

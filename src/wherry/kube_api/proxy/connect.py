@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from wherry.kube_api.api import Api
 from wherry.kube_api.call import Call
-from wherry.kube_api.http.message import Request
+from wherry.kube_api.http.message import Request, text_response
 from wherry.kube_api.http.protocol import Answer
 from wherry.kube_api.http.routes import Route
 from wherry.kube_api.pki import Pki
@@ -33,14 +33,17 @@ class Connector:
         if call.subresource == "proxy":
             target = await self._proxied(request, call, route)
         elif call.subresource == "log":
-            target = await self._log(request, call)
+            log_target = await self._log(request, call)
+            if log_target is None:
+                return text_response("")
+            target = log_target
         else:
             target = await self._stream(request, call)
         return await relay(request, target)
 
     # -- targets
 
-    async def _log(self, request: Request, call: Call) -> Target:
+    async def _log(self, request: Request, call: Call) -> Target | None:
         pod = await self._pod(call)
         query = request.query
         _log_options(query)
@@ -61,9 +64,7 @@ class Connector:
         ]
         node = _node_of(pod, call)
         if node is None:
-            raise errors.BadRequest(
-                f'container "{container}" in pod "{call.name}" is waiting to start: no node has been assigned'
-            )
+            return None
         path = f"/containerLogs/{quote(call.namespace or '')}/{quote(call.name or '')}/{quote(container)}"
         return self._kubelet(await self._node(node), path, urlencode(kept))
 
@@ -172,7 +173,8 @@ def node_address(node: Object) -> str:
 
 
 def _node_of(pod: Object, call: Call) -> str | None:
-    return (pod.get("spec") or {}).get("nodeName") or None
+    node: str | None = (pod.get("spec") or {}).get("nodeName") or None
+    return node
 
 
 def _container(pod: Object, name: str, call: Call) -> str:
@@ -186,10 +188,10 @@ def _container(pod: Object, name: str, call: Call) -> str:
         raise errors.BadRequest(f"container {name} is not valid for pod {call.name}")
     names = groups["containers"]
     if len(names) == 1:
-        return names[0]
+        return str(names[0])
     if call.subresource != "log":
         default = (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
-        return default if default in names else names[0]
+        return str(default if default in names else names[0])
     text = f"a container name must be specified for pod {call.name}, choose one of: [{' '.join(names)}]"
     if groups["initContainers"]:
         text += f" or one of the init containers: [{' '.join(groups['initContainers'])}]"

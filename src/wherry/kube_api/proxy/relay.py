@@ -15,7 +15,8 @@ from wherry.schema import errors
 CONNECT_SECONDS = 10.0
 MAX_HEAD = 1 << 16
 HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade", "content-length",
+    {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade",
+     "content-length",
      "host", "authorization", "expect", "impersonate-user", "impersonate-group", "impersonate-uid"}
 )  # fmt: skip
 

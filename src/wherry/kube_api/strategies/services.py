@@ -93,7 +93,7 @@ class ServiceAddresses:
         for _ in range(64):
             port = random.choice(candidates) if candidates else low
             if not any(self.port_taken((protocol, port)) for protocol in protocols):
-                return port
+                return int(port)
         for port in [*candidates, *range(low, low + reserved)]:
             if not any(self.port_taken((protocol, port)) for protocol in protocols):
                 return port
@@ -136,7 +136,7 @@ class ServiceStrategy(Strategy):
         if before.get("type") in NODE_PORT_TYPES and new.get("type") in NODE_PORT_TYPES:
             _keep_node_ports(new, before)
         if new.get("type") == "ClusterIP":
-            old_ports = {one for one in node_ports(before)}
+            old_ports = set(node_ports(before))
             for port in new.get("ports") or ():
                 if (port.get("protocol") or "TCP", port.get("nodePort")) in old_ports:
                     port.pop("nodePort")
@@ -191,7 +191,10 @@ class ServiceStrategy(Strategy):
                 inside = False
             why = ""
             if not inside:
-                why = f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {addresses.network}"
+                why = (
+                    f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
+                    f"The range of valid IPs is {addresses.network}"
+                )
             elif addresses.taken(wanted):
                 why = f"failed to allocate IP {wanted}: provided IP is already allocated"
             if why:

@@ -71,6 +71,7 @@ def _asked(user: User, spec: Object, field: str = "spec") -> Attributes:
         )  # fmt: skip
     if path:
         return Attributes(user, path.get("verb", ""), path=path.get("path", "") or "/")
+    assert resource
     return Attributes(
         user,
         resource.get("verb", ""),

@@ -52,8 +52,7 @@ async def list_(api: Api, call: Call) -> Page:
     if call.resource_version:
         await not_older(api, call.resource, call.resource_version)
     elif not api.store.exclusive:
-        await api.store.get("/registry")
-        await api.cache.wait_for(api.store.revision)
+        await api.cache.wait_for(await api.store.newest())
     return await _page(api, call, selection, api.cache.revision, "")
 
 

@@ -24,6 +24,7 @@ async def patch(api: Api, call: Call, body: Any, type_: str) -> tuple[Entry, boo
     Raises NotFound, Conflict (resourceVersion in the patch, or fields of other managers), Invalid, BadRequest.
     """
     if type_ == APPLY:
+        call.applying = True
         _check_apply(call, body)
     elif call.force:
         raise errors.Invalid(

@@ -1,0 +1,253 @@
+"""Pods, Services and DNS on the real kernel, with a stand-in for the API server."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from network_peer import Peer, free_port, http_get, resolve, udp_ask
+
+from wherry.cluster_net.addresses import choose_service_cidr
+from wherry.cluster_net.dns import ClusterDNS
+from wherry.cluster_net.pod_network import HostPortTaken, PodNetwork, PodSandbox
+from wherry.cluster_net.service_proxy import ServiceProxy
+from wherry.host.instance import Instance
+from wherry.schema.builtin import ENDPOINT_SLICES, NAMESPACES, SERVICES
+from wherry.testing.fake_client import FakeClient
+
+pytestmark = pytest.mark.root
+
+
+class Cluster:
+    """A node's network with three pods, each with a server."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.cidr = choose_service_cidr()
+        self.network = PodNetwork(instance, service_cidr=str(self.cidr))
+        self.client = FakeClient()
+        self.proxy = ServiceProxy(self.client, instance, "node-1", service_cidr=str(self.cidr))
+        self.dns = ClusterDNS(self.client, service_cidr=str(self.cidr), bridge=self.network.bridge)
+        self.pods: list[PodSandbox] = []
+
+    def address(self, number: int) -> str:
+        return str(self.cidr[number])
+
+    async def service(self, name: str, number: int, **spec: Any) -> None:
+        base = {
+            "type": "ClusterIP",
+            "clusterIP": self.address(number),
+            "clusterIPs": [self.address(number)],
+            "ports": [
+                {"name": "http", "port": 8080, "protocol": "TCP"},
+                {"name": "dns", "port": 5353, "protocol": "UDP"},
+            ],
+        }
+        metadata = {"name": name, "namespace": "default"}
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": base | spec}
+        await self.client.create(SERVICES, service, "default")
+
+    async def endpoints(self, name: str, *numbers: int) -> None:
+        """The pods behind a Service, from now on."""
+        item = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": f"{name}-1",
+                "namespace": "default",
+                "labels": {"kubernetes.io/service-name": name},
+            },
+            "addressType": "IPv4",
+            "endpoints": [
+                {"addresses": [self.pods[n].ips[0]], "nodeName": "node-1", "hostname": f"{name}-{n}", "conditions": {}}
+                for n in numbers
+            ],
+            "ports": [
+                {"name": "http", "port": 80, "protocol": "TCP"},
+                {"name": "dns", "port": 53, "protocol": "UDP"},
+            ],
+        }
+        if any(known["metadata"]["name"] == f"{name}-1" for known in self.client.all(ENDPOINT_SLICES)):
+            await self.client.update(ENDPOINT_SLICES, item)
+        else:
+            await self.client.create(ENDPOINT_SLICES, item, "default")
+
+    async def seen(self, url: str, netns: Any = None, times: int = 16) -> set[str]:
+        """Names of the pods that answer `times` requests."""
+        return {(await http_get(url, netns, seconds=2)).partition(" ")[0] for _ in range(times)}
+
+
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def cluster(wherry_instance: Instance, stack: contextlib.ExitStack) -> AsyncIterator[Cluster]:
+    made = Cluster(wherry_instance)
+    await made.network.start()
+    for number in range(3):
+        pod = await made.network.add(f"uid-{number}")
+        made.pods.append(pod)
+        stack.enter_context(Peer(pod.netns, f"pod-{number}"))
+    made.client.seed(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+    tasks = [asyncio.create_task(made.proxy.run()), asyncio.create_task(made.dns.run())]
+    async with asyncio.timeout(10):
+        await made.proxy.programmed.wait()
+        await made.dns.serving.wait()
+    yield made
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    made.dns.release()
+    await made.proxy.purge()
+    await made.network.purge()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(10):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_pods_reach_each_other_the_outside_and_keep_their_address(cluster: Cluster) -> None:
+    first, second = cluster.pods[:2]
+    assert (await http_get(f"http://{first.ips[0]}", second.netns)) == f"pod-0 ::ffff:{second.ips[0]}"
+    assert (await http_get(f"http://{first.ips[0]}")) == f"pod-0 ::ffff:{cluster.network.gateway}"
+
+
+async def test_host_ports_answer_and_are_held(cluster: Cluster, stack: contextlib.ExitStack) -> None:
+    port = free_port()
+    pod = await cluster.network.add("uid-h", host_ports=[{"containerPort": 80, "hostPort": port, "protocol": "TCP"}])
+    stack.enter_context(Peer(pod.netns, "held"))
+    for where, url in (
+        (None, f"http://127.0.0.1:{port}"),
+        (None, f"http://[::1]:{port}"),
+        (cluster.pods[0].netns, f"http://{cluster.network.gateway}:{port}"),
+        (pod.netns, f"http://{cluster.network.gateway}:{port}"),
+    ):
+        assert (await http_get(url, where)).startswith("held "), url
+    with pytest.raises(HostPortTaken):
+        await cluster.network.add("uid-i", host_ports=[{"containerPort": 80, "hostPort": port}])
+    assert "uid-i" not in cluster.network.list()
+
+
+async def test_a_service_spreads_over_its_pods_from_host_and_pod(cluster: Cluster) -> None:
+    await cluster.service("web", 20, type="NodePort", ports=[
+        {"name": "http", "port": 8080, "protocol": "TCP", "nodePort": 31777},
+        {"name": "dns", "port": 5353, "protocol": "UDP", "nodePort": 31777},
+    ])  # fmt: skip
+    await cluster.endpoints("web", 0, 1, 2)
+    everyone = {"pod-0", "pod-1", "pod-2"}
+    url = f"http://{cluster.address(20)}:8080"
+    await until(lambda: http_get(url, seconds=1))
+    assert await cluster.seen(url, times=40) == everyone
+    assert await cluster.seen(url, cluster.pods[0].netns, times=40) == everyone, "itself too"
+    assert await cluster.seen("http://127.0.0.1:31777", times=40) == everyone
+    assert await cluster.seen(f"http://{cluster.network.gateway}:31777", cluster.pods[1].netns, times=40) == everyone
+    assert (await udp_ask(cluster.address(20), 5353, cluster.pods[2].netns)) in everyone
+    assert (await udp_ask("127.0.0.1", 31777)) in everyone
+
+
+async def test_endpoints_come_and_go_without_a_failed_request(cluster: Cluster) -> None:
+    await cluster.service("web", 20)
+    await cluster.endpoints("web", 0, 1)
+    url = f"http://{cluster.address(20)}:8080"
+    await until(lambda: http_get(url, seconds=1))
+    stop = asyncio.Event()
+    answers: list[str] = []
+
+    async def ask() -> None:
+        while not stop.is_set():
+            answers.append(await http_get(url, cluster.pods[2].netns, seconds=2))
+
+    asking = asyncio.create_task(ask())
+    for numbers in ((0,), (1,), (0, 1), (1,), (0,)):
+        await cluster.endpoints("web", *numbers)
+        only = {f"pod-{n}" for n in numbers}
+        await until(lambda only=only: _is(cluster.seen(url, times=6), only))  # type: ignore[misc]
+    stop.set()
+    await asking
+    assert answers and "" not in answers
+
+
+async def _is(found: Any, wanted: set[str]) -> bool:
+    return bool(await found == wanted)
+
+
+async def test_a_service_without_endpoints_refuses_at_once(cluster: Cluster) -> None:
+    await cluster.service("empty", 21)
+    await until(lambda: _applied(cluster, "empty"))
+    for netns in (None, cluster.pods[0].netns):
+        async with asyncio.timeout(1.5):
+            assert await http_get(f"http://{cluster.address(21)}:8080", netns) == ""
+            assert await http_get(f"http://{cluster.address(99)}:8080", netns) == "", "an address of no Service"
+
+
+async def _applied(cluster: Cluster, name: str) -> bool:
+    return ("default", name) in cluster.proxy._applied
+
+
+async def test_client_ip_affinity_outlives_changes_of_other_endpoints(cluster: Cluster) -> None:
+    await cluster.service("sticky", 22, sessionAffinity="ClientIP")
+    await cluster.endpoints("sticky", 0, 1, 2)
+    url = f"http://{cluster.address(22)}:8080"
+    await until(lambda: http_get(url, cluster.pods[0].netns, seconds=1))
+    (chosen,) = await cluster.seen(url, cluster.pods[0].netns)
+    number = int(chosen[-1])
+    await cluster.endpoints("sticky", number, (number + 1) % 3)
+    await until(lambda: _count(cluster, "sticky", 2))
+    assert await cluster.seen(url, cluster.pods[0].netns) == {chosen}
+    await cluster.endpoints("sticky", (number + 1) % 3)
+    await until(lambda: _count(cluster, "sticky", 1))
+    assert await cluster.seen(url, cluster.pods[0].netns) == {f"pod-{(number + 1) % 3}"}
+
+
+async def _count(cluster: Cluster, name: str, number: int) -> bool:
+    ports = cluster.proxy._applied.get(("default", name), {})
+    return bool(ports) and all(len(port.endpoints) == number for port in ports.values())
+
+
+async def test_a_udp_client_moves_on_when_its_pod_goes(cluster: Cluster) -> None:
+    await cluster.service("udp", 23)
+    await cluster.endpoints("udp", 0)
+    client = cluster.pods[2].netns
+    await until(lambda: udp_ask(cluster.address(23), 5353, client, source_port=4444))
+    await cluster.endpoints("udp", 1)
+    await until(lambda: _is(udp_ask(cluster.address(23), 5353, client, source_port=4444), "pod-1"))  # type: ignore[arg-type]
+
+
+async def test_names_of_services_from_a_pod(cluster: Cluster) -> None:
+    await cluster.service("web", 20)
+    await cluster.service("db", 0, clusterIP="None", clusterIPs=["None"])
+    await cluster.endpoints("db", 0, 1)
+    pod = cluster.pods[2].netns
+    server = cluster.dns.address
+    await until(lambda: resolve(pod, "db-1.db.default.svc.cluster.local", server=server))
+    assert await resolve(pod, "web.default.svc.cluster.local", server=server) == [cluster.address(20)]
+    both = await resolve(pod, "db.default.svc.cluster.local", server=server, tcp=True)
+    assert sorted(both) == sorted(cluster.pods[n].ips[0] for n in (0, 1))
+    assert await resolve(pod, "nope.default.svc.cluster.local", server=server) == []
+    assert await resolve(None, "web.default.svc.cluster.local", server=server) == [cluster.address(20)], "from the host"
+
+
+async def test_pods_and_rules_outlive_the_process(wherry_instance: Instance, stack: contextlib.ExitStack) -> None:
+    cidr = choose_service_cidr()
+    port = free_port()
+    before = PodNetwork(wherry_instance, service_cidr=str(cidr))
+    await before.start()
+    ports = [{"containerPort": 80, "hostPort": port}]
+    pod = await before.add("uid-1", host_ports=ports, sysctls={"net.core.somaxconn": "77"})
+    stack.enter_context(Peer(pod.netns, "pod"))
+    await before.stop()
+    assert (await http_get(f"http://127.0.0.1:{port}")).startswith("pod ")
+    after = PodNetwork(wherry_instance, service_cidr=str(cidr))
+    await after.start()
+    assert after.cidr == before.cidr and after.list() == {"uid-1": pod}
+    assert await after.add("uid-1", host_ports=ports) == pod
+    assert (await http_get(f"http://127.0.0.1:{port}")).startswith("pod ")
+    assert (await after.add("uid-2")).ips != pod.ips
+    await after.purge()
+    assert not list((wherry_instance.run / "pod-network").glob("*"))

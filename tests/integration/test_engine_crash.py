@@ -1,0 +1,209 @@
+"""Kill -9 of the process that holds the engine, at any moment: containers run on, and the next engine takes over."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from wherry.engine.engine import Engine
+from wherry.engine.errors import EngineError
+from wherry.host import leftovers, mounts, processes
+from wherry.host.instance import Instance
+from wherry.testing.instances import TestInstances
+
+pytestmark = pytest.mark.root
+
+_HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from wherry.engine.engine import Engine
+from wherry.host.instance import open_instance
+
+async def main():
+    engine = await Engine.open(open_instance(sys.argv[1], sys.argv[2]))
+    if engine.images.find("busybox") is None:
+        await engine.images.load(Path(sys.argv[3]))
+    print("ready", flush=True)
+    scope = {"engine": engine, "containers": engine.containers, "asyncio": asyncio}
+    code = compile(sys.argv[4], "script", "exec", flags=__import__("ast").PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    result = eval(code, scope)
+    if result is not None:
+        await result
+    print("done", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+class Holder:
+    """A process of its own that holds an engine, runs a script in it, and can be killed."""
+
+    def __init__(self, instance: Instance, archive: Path, script: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _HOLDER, str(instance.root), str(instance.run), str(archive), script],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self._output = self.process.stdout
+
+    def wait_for(self, line: str) -> None:
+        for shown in self._output:
+            if shown.strip() == line:
+                return
+        raise AssertionError(f"the holder ended with {self.process.wait()} before it said {line!r}")
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self._output.close()
+
+
+@pytest_asyncio.fixture
+async def instance(wherry_instances: TestInstances) -> AsyncIterator[Instance]:
+    made = wherry_instances.make()
+    yield made
+    engine = await Engine.open(made)
+    for container in await engine.containers.list(all=True):
+        await engine.containers.remove(container["Id"], force=True, volumes=True)
+    await engine.close()
+    leftovers.purge(made)
+    wherry_instances.made.remove(made)
+    wherry_instances.discard(made)
+
+
+def body(*command: str, **host: Any) -> str:
+    given = {"Image": "busybox", "Cmd": list(command), "HostConfig": {"NetworkMode": "none", **host}}
+    return repr(given)
+
+
+async def test_what_ran_goes_on_and_what_ended_meanwhile_has_its_exit_code(
+    instance: Instance, busybox_archive: Path, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    script = f"""
+for name, command in (
+    ("runs", ["sh", "-c", "echo before; while [ ! -e /go/on ]; do sleep 0.05; done; echo after; exit 6"]),
+    ("ends", ["sh", "-c", "cat /go/go; exit 5"]),
+):
+    await containers.create(name, {{"Image": "busybox", "Cmd": command,
+        "HostConfig": {{"NetworkMode": "none", "Binds": ["{tmp_path}:/go"]}}}})
+    await containers.start(name)
+await containers.create("restarts", {
+        body("sh", "-c", "cat /go/again; exit 1", RestartPolicy={"Name": "always"}, Binds=[f"{tmp_path}:/go"])
+    })
+await containers.create("passing", {body("sh", "-c", "exit 0", AutoRemove=True)})
+await containers.create("never", {body("true")})
+"""
+    holder = Holder(instance, busybox_archive, script)
+    holder.wait_for("done")
+    holder.kill()
+    # One container ends while nobody looks.
+    with open(fifo, "w") as file:
+        file.write("go\n")
+    async with asyncio.timeout(20):
+        while not any((instance.run / "exits").iterdir()):
+            await asyncio.sleep(0.01)
+    engine = await Engine.open(instance)
+    try:
+        ended = (await engine.containers.inspect("ends"))["State"]
+        assert (ended["Status"], ended["ExitCode"]) == ("exited", 5)
+        runs = (await engine.containers.inspect("runs"))["State"]
+        assert runs["Status"] == "running"
+        assert processes.is_alive(runs["Pid"])
+        assert (await engine.containers.inspect("never"))["State"]["Status"] == "created"
+        exec_id = await engine.execs.create("runs", {"Cmd": ["echo", "hi"], "AttachStdout": True})
+        attachment = await engine.execs.start(exec_id)
+        assert attachment is not None
+        assert [data async for _, data in attachment] == [b"hi\n"]
+        waiting = await engine.containers.wait_started("runs")
+        following = engine.containers.logs("runs", follow=True)
+        assert await anext(following) == (1, b"before\n")
+        (tmp_path / "on").touch()
+        assert [data async for _, data in following] == [b"after\n"]
+        assert (await waiting)[0] == 6
+        assert mounts.mounts_under(instance.run / "containers") == []
+    finally:
+        await engine.close()
+
+
+async def test_a_restart_policy_holds_across_the_kill(instance: Instance, busybox_archive: Path) -> None:
+    script = f"""
+await containers.create("always", {body("sleep", "60", RestartPolicy={"Name": "always"})})
+await containers.start("always")
+await containers.create("stopped", {body("sleep", "60", RestartPolicy={"Name": "unless-stopped"})})
+await containers.start("stopped")
+await containers.stop("stopped", timeout=0)
+"""
+    holder = Holder(instance, busybox_archive, script)
+    holder.wait_for("done")
+    holder.kill()
+    engine = await Engine.open(instance)
+    try:
+        pid = (await engine.containers.inspect("always"))["State"]["Pid"]
+    finally:
+        await engine.close()
+    os.kill(pid, signal.SIGKILL)
+    await processes.wait_pid(pid)
+    engine = await Engine.open(instance)
+    try:
+        with engine.events.subscribe() as events:
+            async with asyncio.timeout(20):
+                while not (state := (await engine.containers.inspect("always"))["State"])["Pid"]:
+                    await anext(events)
+        assert (state["Status"], state["Pid"] != pid) == ("running", True)
+        assert (await engine.containers.inspect("stopped"))["State"]["Status"] == "exited"
+    finally:
+        await engine.close()
+
+
+async def test_killed_at_random_moments_it_loses_and_leaks_nothing(instance: Instance, busybox_archive: Path) -> None:
+    chance = random.Random(7)
+    script = f"""
+for number in range(1000):
+    created = await containers.create(None, {body("sh", "-c", "exit 3")})
+    await containers.start(created["Id"])
+    if number % 2:
+        await containers.wait(created["Id"])
+    if number % 3:
+        await containers.remove(created["Id"], force=True)
+"""
+    for _ in range(8):
+        holder = Holder(instance, busybox_archive, script)
+        holder.wait_for("ready")
+        await asyncio.sleep(chance.uniform(0.05, 0.6))
+        holder.kill()
+        engine = await Engine.open(instance)
+        try:
+            known = set()
+            for shown in await engine.containers.list(all=True):
+                known.add(shown["Id"])
+                async with asyncio.timeout(20):
+                    await engine.containers.wait(shown["Id"])
+                state = (await engine.containers.inspect(shown["Id"]))["State"]
+                assert state["Status"] in ("exited", "created"), state
+                assert state["ExitCode"] == (3 if state["Status"] == "exited" else 0), state
+            assert mounts.mounts_under(instance.run / "containers") == []
+            assert {path.name for path in (instance.root / "containers").iterdir()} == known
+            assert {key for key in engine.images.snapshots.keys()} == known  # noqa: SIM118
+            assert list((instance.run / "containers").iterdir()) == []
+            for root in engine.layout.roots():
+                base = root / instance.cgroup
+                assert not base.exists() or [path for path in base.iterdir() if path.is_dir()] == []
+            for container in known:
+                try:
+                    await engine.containers.remove(container, force=True)
+                except EngineError as error:
+                    raise AssertionError(f"{container}: {error}") from error
+        finally:
+            await engine.close()
