@@ -32,7 +32,8 @@ async def etcd(directory: Path) -> AsyncIterator[str]:
         pytest.skip("etcd is not installed")
     client, peer = (f"http://127.0.0.1:{port}" for port in free_ports(2))
     process = await asyncio.create_subprocess_exec(
-        "etcd", "--data-dir", str(directory / "etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
+        "etcd", "--data-dir", str(directory / "etcd"), "--listen-client-urls", client,
+        "--advertise-client-urls", client,
         "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip

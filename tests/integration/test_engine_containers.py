@@ -319,7 +319,8 @@ async def test_auto_remove_removes_after_the_exit(engine: Engine) -> None:
 async def test_a_health_check_makes_it_healthy_and_then_unhealthy(engine: Engine) -> None:
     container = await make(
         engine, "sleep", "60",
-        Healthcheck={"Test": ["CMD", "test", "-e", "/ok"], "Interval": 30_000_000, "Timeout": 5_000_000_000, "Retries": 2},
+        Healthcheck={"Test": ["CMD", "test", "-e", "/ok"], "Interval": 30_000_000, "Timeout": 5_000_000_000,
+                     "Retries": 2},
     )  # fmt: skip
 
     async def until(status: str) -> dict[str, Any]:
@@ -386,8 +387,9 @@ async def test_files_go_in_and_out_and_no_link_leads_to_the_host(engine: Engine,
     assert secret.read_text() == "the host's"
     changed = {entry["Path"] for entry in await engine.containers.changes(container)}
     assert {"/d", "/d/f"} <= changed
-    names = tarfile.open(fileobj=io.BytesIO(b"".join([p async for p in await engine.containers.export(container)])))
-    assert "d/f" in names.getnames()
+    exported = b"".join([piece async for piece in await engine.containers.export(container)])
+    with tarfile.open(fileobj=io.BytesIO(exported)) as archive:
+        assert "d/f" in archive.getnames()
     if not running:
         assert mounts.mounts_under(engine.instance.run / "containers") == []
 
@@ -403,7 +405,7 @@ async def test_commit_makes_an_image_that_runs(engine: Engine) -> None:
     await engine.containers.start(container)
     await engine.containers.wait(container)
     await engine.containers.commit(container, repo="kept", tag="1", changes=['CMD ["cat", "/file"]', "ENV A=b"])
-    assert await run(engine, Image="kept:1", *[]) == (0, "kept\n")
+    assert await run(engine, Image="kept:1") == (0, "kept\n")
 
 
 async def test_top_lists_its_processes_and_prune_takes_those_that_ended(engine: Engine) -> None:
@@ -432,3 +434,32 @@ async def test_lists_filter_by_status_label_name_and_order(engine: Engine) -> No
     assert await names(limit=1) == ["/second"]
     with pytest.raises(InvalidParameter, match="invalid filter 'nosuch'"):
         await names(filters={"nosuch": ["x"]})
+
+
+async def test_a_log_is_rotated_within_its_bounds_and_followed_through(engine: Engine) -> None:
+    container = await make(
+        engine, "sh", "-c", "for i in 1 2 3 4 5 6; do seq -f %020g 1 2000; read x; done", OpenStdin=True,
+        host={"LogConfig": {"Type": "json-file", "Config": {"max-size": "64k", "max-file": "2"}}},
+    )  # fmt: skip
+    attachment = await engine.containers.attach(container, stdin=True)
+    await engine.containers.start(container)
+    path = Path((await engine.containers.inspect(container))["LogPath"])
+    lines = 0
+    ended = asyncio.create_task(engine.containers.wait(container))
+    async with asyncio.timeout(60):
+        async for _ in engine.containers.logs(container, follow=True):
+            lines += 1
+            if lines % 2000 == 0:
+                while path.stat().st_size > 64 << 10:
+                    await asyncio.sleep(0.05)
+                await attachment.write(b"\n")
+    assert (await ended)[0] == 0
+    assert lines == 12_000
+    assert sorted(entry.name for entry in path.parent.iterdir() if ".log" in entry.name) == [path.name, path.name + ".1"]
+
+
+async def test_a_container_that_takes_too_much_memory_is_told_to_have_been_killed_for_it(engine: Engine) -> None:
+    code, _ = await run(engine, "sh", "-c", "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done", name="hungry",
+                        host={"Memory": 16 << 20, "MemorySwap": 16 << 20})  # fmt: skip
+    state = (await engine.containers.inspect("hungry"))["State"]
+    assert (code, state["OOMKilled"]) == (137, True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import inspect
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -98,25 +99,27 @@ class Node:
         return await self.until(name, lambda pod: pod["status"].get("phase") == "Running" and ready(pod))
 
     async def gone(self, name: str, timeout: float = 20) -> None:
-        async with asyncio.timeout(timeout):
-            while True:
-                try:
-                    await self.client.get(PODS, name, "default")
-                except NotFound:
-                    return
-                await asyncio.sleep(0.02)
+        async def missing() -> bool:
+            try:
+                await self.client.get(PODS, name, "default")
+            except NotFound:
+                return True
+            return False
+
+        await eventually(missing, f"pod {name} to go", timeout)
 
     async def events(self, name: str) -> list[tuple[str, str]]:
         listed = await self.client.list(EVENTS, "default")
         return [(e["reason"], e["message"]) for e in listed.items if e["involvedObject"]["name"] == name]
 
     async def until_event(self, name: str, reason: str, beginning: str = "", timeout: float = 15) -> str:
-        async with asyncio.timeout(timeout):
-            while True:
-                for found, message in await self.events(name):
-                    if found == reason and message.startswith(beginning):
-                        return message
-                await asyncio.sleep(0.05)
+        async def found() -> str:
+            for seen, message in await self.events(name):
+                if seen == reason and message.startswith(beginning):
+                    return message
+            return ""
+
+        return str(await eventually(found, f"event {reason} of pod {name}", timeout))
 
     async def exec(self, pod: str, *command: str) -> str:
         found = self.kubelet.find_pod("default", pod)
@@ -137,6 +140,19 @@ class Node:
     @property
     def url(self) -> str:
         return f"https://127.0.0.1:{self.api.port}"
+
+
+async def eventually(check: Callable[[], Any], what: str, timeout: float = 10) -> Any:
+    """The first true result of `check`, which may be a coroutine function."""
+    deadline = time.monotonic() + timeout
+    while True:
+        result = check()
+        if inspect.isawaitable(result):
+            result = await result
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        await asyncio.sleep(0.03)
 
 
 def ready(pod: Object) -> bool:
@@ -186,9 +202,7 @@ async def node(wherry_engine: "Engine", busybox_archive: Path) -> AsyncIterator[
     yield made
     for pod in (await client.list(PODS)).items:
         await client.delete(PODS, pod["metadata"]["name"], "default", grace_period_seconds=0)
-    async with asyncio.timeout(30):
-        while made.kubelet.workers():
-            await asyncio.sleep(0.05)
+    await eventually(lambda: not made.kubelet.workers(), "all pods to go", 30)
     await made.stop()
     await server.stop()
     await network.purge()
@@ -273,9 +287,11 @@ async def test_configuration_reaches_the_container(node: Node) -> None:
 
     changed = {"data": {"K": "new"}}
     await node.client.patch(CONFIG_MAPS, "cm", changed, "default")
-    async with asyncio.timeout(10):
-        while await node.exec("conf", "cat", "/cm/K") != "new":
-            await asyncio.sleep(0.05)
+
+    async def updated() -> bool:
+        return await node.exec("conf", "cat", "/cm/K") == "new"
+
+    await eventually(updated, "the new value in the volume")
 
 
 async def test_init_containers_then_sidecar_then_main(node: Node) -> None:
@@ -358,19 +374,25 @@ async def test_a_restarted_kubelet_adopts_everything_untouched(node: Node) -> No
     await node.until("ends-meanwhile", lambda p: "running" in container_state(p))
     await node.stop()
     await node.client.delete(PODS, "deleted-meanwhile", "default", grace_period_seconds=0)
-    async with asyncio.timeout(10):
-        while any("ends-meanwhile" in c["Names"][0] for c in await node.engine.containers.list(all=False)):
-            await asyncio.sleep(0.05)
+
+    async def listed(name: str, all: bool) -> bool:
+        return any(name in entry["Names"][0] for entry in await node.engine.containers.list(all=all))
+
+    async def ended() -> bool:
+        return not await listed("ends-meanwhile", all=False)
+
+    async def removed() -> bool:
+        return not await listed("deleted-meanwhile", all=True)
+
+    await eventually(ended, "the container to end")
     await node.start()
-    ended = await node.until("ends-meanwhile", lambda p: p["status"]["phase"] == "Failed")
-    assert container_state(ended)["terminated"]["exitCode"] == 7
+    failed = await node.until("ends-meanwhile", lambda p: p["status"]["phase"] == "Failed")
+    assert container_state(failed)["terminated"]["exitCode"] == 7
     after = await node.running("stays")
     for key in ("containerID", "restartCount", "state"):
         assert after["status"]["containerStatuses"][0][key] == before["status"]["containerStatuses"][0][key]
     assert after["status"]["podIP"] == before["status"]["podIP"]
-    async with asyncio.timeout(10):
-        while any("deleted-meanwhile" in c["Names"][0] for c in await node.engine.containers.list(all=True)):
-            await asyncio.sleep(0.05)
+    await eventually(removed, "the deleted pod's container to go")
 
 
 async def test_probes_decide_over_readiness_and_life(node: Node) -> None:
@@ -463,9 +485,12 @@ async def test_the_node_api_serves_logs_exec_and_stats(node: Node) -> None:
     await node.running("talks")
     base = f"{node.url}/containerLogs/default/talks/c"
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=node.tls())) as http:
-        async with asyncio.timeout(5):
-            while (text := await (await http.get(base)).text()).count("\n") < 4:
-                await asyncio.sleep(0.05)
+
+        async def whole() -> str:
+            found = await (await http.get(base)).text()
+            return found if found.count("\n") == 4 else ""
+
+        text = await eventually(whole, "four lines of log")
         assert sorted(text.splitlines()) == ["line 1", "line 2", "line 3", "oops"]
         assert len((await (await http.get(base, params={"tailLines": "2"})).text()).splitlines()) == 2
         assert len(await (await http.get(base, params={"limitBytes": "5"})).text()) == 5
@@ -505,9 +530,7 @@ async def test_log_agents_find_the_logs(node: Node) -> None:
     pod = await node.running("logged")
     uid = pod["metadata"]["uid"]
     path = node.engine.instance.root / "log" / "pods" / f"default_logged_{uid}" / "c" / "0.log"
-    async with asyncio.timeout(5):
-        while "hello" not in path.read_text():
-            await asyncio.sleep(0.02)
+    await eventually(lambda: "hello" in path.read_text(), "the line in the log")
     id = pod["status"]["containerStatuses"][0]["containerID"].partition("://")[2]
     link = node.engine.instance.root / "log" / "containers" / f"logged_default_c-{id}.log"
     assert link.read_text() == path.read_text()
@@ -560,9 +583,12 @@ async def test_a_debug_container_sees_its_target(node: Node) -> None:
     assert found is not None
     view = found.container("doctor")
     assert view is not None
-    async with asyncio.timeout(5):
-        while b"trap" not in await node.kubelet.runtime.tail(view.id, 10):
-            await asyncio.sleep(0.05)
+    doctor = view.id
+
+    async def seen() -> bool:
+        return b"trap" in await node.kubelet.runtime.tail(doctor, 10)
+
+    await eventually(seen, "the target's process in the debugger's output")
 
 
 async def test_a_deadline_ends_a_pod(node: Node) -> None:

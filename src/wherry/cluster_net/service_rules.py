@@ -230,13 +230,18 @@ def _all_endpoints(port: ServicePort) -> list[Endpoint]:
     return sorted({*port.endpoints, *port.external_endpoints})
 
 
+def _is_external(port: ServicePort) -> bool:
+    """Whether anything but the cluster address leads to it."""
+    return bool(port.external_ips or port.node_port)
+
+
 def _affinity_sets(port: ServicePort) -> list[str]:
     return [f"a_{_endpoint_name(port, endpoint)}" for endpoint in _all_endpoints(port)] if port.affinity else []
 
 
 def _chain_names(port: ServicePort) -> dict[str, None]:
     """In an order in which none leads to a later one."""
-    names = dict.fromkeys([f"x_{port.chain}", f"s_{port.chain}"])
+    names = dict.fromkeys([f"x_{port.chain}", f"s_{port.chain}"] if _is_external(port) else [f"s_{port.chain}"])
     if port.affinity:
         names |= dict.fromkeys(f"e_{_endpoint_name(port, endpoint)}" for endpoint in _all_endpoints(port))
     return names
@@ -256,6 +261,8 @@ def _chains(table: str, port: ServicePort) -> str:
                 f"meta l4proto {port.protocol} dnat ip to {endpoint.ip}:{endpoint.port}\n"
             )
     document += _choice(table, f"s_{port.chain}", port, port.endpoints)
+    if not _is_external(port):
+        return document
     if port.source_ranges and port.external_ips:
         ranges = ", ".join(str(ipaddress.ip_network(text.strip(), strict=False)) for text in port.source_ranges)
         document += f"add rule inet {table} x_{port.chain} ip saddr != {{ {ranges} }} drop\n"

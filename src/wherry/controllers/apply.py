@@ -114,7 +114,8 @@ class PlanApplier:
             )
         else:
             return await self._delete(step)
-        if cache is not None:
+        # Some subresources answer with another kind (Scale, Binding).
+        if cache is not None and written.get("kind") == step.resource.kind:
             cache.record_write(written)
         return written
 
@@ -160,7 +161,7 @@ def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
 
 
 def _same(step: Step, obj: Object, written: Object) -> bool:
-    return not isinstance(step, Delete) and written["metadata"].get("uid") == obj["metadata"].get("uid")
+    return not isinstance(step, Delete) and (written.get("metadata") or {}).get("uid") == obj["metadata"]["uid"]
 
 
 def _is_terminating(error: Forbidden) -> bool:

@@ -117,7 +117,7 @@ class _Round:
         self.failed_indexes = parse_indexes(self.old.get("failedIndexes", ""))
         self.failure = ""
         self.failure_reason = ""
-        self.success_reason = ""
+        self.success_reason = self.success_message = ""
         self.new_failures = 0
 
     def run(self) -> None:
@@ -125,12 +125,20 @@ class _Round:
         if not started and not self.suspended:
             started = format_time(self.now)
         self.started = started
+        self._recall()
         self._suspend_or_resume()
         self._count()
         self._judge()
         if not self.failure and not self.success_reason:
             self._scale()
         self._write()
+
+    def _recall(self) -> None:
+        """A verdict once given stands, also after the pods that led to it have been counted."""
+        if (met := conditions.get(self.old, "SuccessCriteriaMet")) is not None and met["status"] == "True":
+            self.success_reason, self.success_message = met.get("reason", ""), met.get("message", "")
+        elif (target := conditions.get(self.old, "FailureTarget")) is not None and target["status"] == "True":
+            self.failure_reason, self.failure = target.get("reason", ""), target.get("message", "")
 
     # Counting finished pods, each exactly once.
 
@@ -217,7 +225,7 @@ class _Round:
     # Whether it is over.
 
     def _judge(self) -> None:
-        if self.failure:
+        if self.failure or self.success_reason:
             return
         failures = self.failed + len(self.uncounted["failed"])
         failures += self._restarts()
@@ -389,6 +397,9 @@ class _Round:
     # Status.
 
     def _put(self, type: str, status: str, reason: str, message: str) -> None:
+        old = conditions.get({"conditions": self.conditions}, type)
+        if old is not None and (old["status"], old.get("reason")) == (status, reason):
+            return
         probed = format_time(self.now)
         self.conditions = conditions.put(self.conditions, type, status, reason, message, self.now, lastProbeTime=probed)
 
@@ -424,7 +435,7 @@ class _Round:
             self.plan.again_in(0)
 
     def _finish(self, status: Object) -> None:
-        """Two stages, as upstream: first the target condition while pods go, then the final one when all are counted."""
+        """Two stages: first the target condition while pods go, then the final one when all are counted."""
         for pod in self.active:
             self.plan.delete(PODS, pod)
         pending = self.uncounted["succeeded"] or self.uncounted["failed"]

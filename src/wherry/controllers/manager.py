@@ -4,24 +4,41 @@ import asyncio
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from wherry.client.api import Client
 from wherry.client.clock import Clock, SystemClock
 from wherry.client.informer import Informers
 from wherry.controllers.catalog import Catalog
+from wherry.controllers.cronjob import CronJobController
+from wherry.controllers.daemonset import DaemonSetController
 from wherry.controllers.deployment import DeploymentController
+from wherry.controllers.disruption import DisruptionController
 from wherry.controllers.endpoint_slices import EndpointSliceController
 from wherry.controllers.endpoints import EndpointsController
+from wherry.controllers.ephemeral_volumes import EphemeralVolumeController
 from wherry.controllers.garbage_collector import GarbageCollector
+from wherry.controllers.horizontal_pod_autoscaler import HorizontalPodAutoscalerController
+from wherry.controllers.job import JobController
 from wherry.controllers.loop import Controller, ControllerLoop, Decision, DecisionLog
 from wherry.controllers.namespaces import NamespaceController
 from wherry.controllers.node_lifecycle import NodeLifecycleController
+from wherry.controllers.persistent_volumes import (
+    STANDARD_CLASS,
+    PersistentVolumeClaimController,
+    PersistentVolumeController,
+)
 from wherry.controllers.pod_gc import PodGCController
 from wherry.controllers.replicaset import ReplicaSetController
 from wherry.controllers.replication_controller import ReplicationControllerController
 from wherry.controllers.root_ca import RootCAController
 from wherry.controllers.service_accounts import ServiceAccountController
+from wherry.controllers.statefulset import StatefulSetController
 from wherry.controllers.taint_eviction import TaintEvictionController
+from wherry.controllers.ttl_after_finished import TTLAfterFinishedController
+from wherry.controllers.volume_protection import ClaimProtectionController, VolumeProtectionController
+from wherry.schema.builtin import STORAGE_CLASSES
+from wherry.schema.errors import AlreadyExists, ApiError
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +46,11 @@ log = logging.getLogger(__name__)
 @dataclass
 class ControllerOptions:
     """`root_ca`: PEM bundle for the ConfigMap kube-root-ca.crt ("" leaves that controller out).
+    `volumes`: directory below which the default StorageClass `standard` makes volumes (None: there is no such class).
     `disabled`: names of controllers not to run. `explain`: log every decision."""
 
     root_ca: str = ""
+    volumes: Path | None = None
     disabled: Collection[str] = field(default_factory=frozenset)
     explain: bool = False
 
@@ -75,6 +94,18 @@ class ControllerManager:
             NodeLifecycleController(self.clock),
             TaintEvictionController(),
             PodGCController(),
+            StatefulSetController(),
+            DaemonSetController(),
+            JobController(),
+            TTLAfterFinishedController(),
+            CronJobController(),
+            DisruptionController(),
+            HorizontalPodAutoscalerController(self._client, self.catalog),
+            EphemeralVolumeController(),
+            PersistentVolumeClaimController(self.options.volumes),
+            PersistentVolumeController(self.options.volumes),
+            ClaimProtectionController(),
+            VolumeProtectionController(),
         ]
         if self.options.root_ca:
             found.append(RootCAController(self.options.root_ca))
@@ -87,11 +118,21 @@ class ControllerManager:
 
     async def run(self) -> None:
         self.informers.start()
+        if self.options.volumes is not None:
+            await self._make_standard_class()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.informers.watch_over(), name="informers")
             for loop in self.loops:
                 group.create_task(loop.run(), name=loop.controller.name)
             group.create_task(self.collector.run(), name="garbage-collector-controller")
+
+    async def _make_standard_class(self) -> None:
+        try:
+            await self._client.create(STORAGE_CLASSES, STANDARD_CLASS)
+        except AlreadyExists:
+            return
+        except (ApiError, OSError) as error:
+            log.warning("the StorageClass %s was not made: %s", STANDARD_CLASS["metadata"]["name"], error)
 
 
 def _log_decision(decision: Decision) -> None:

@@ -44,7 +44,7 @@ class ClaimChildren:
     storage_class: Object | None = None
 
 
-def reconcile_claim(claim: Object, children: ClaimChildren, now: float, *, directory: Path) -> Plan:
+def reconcile_claim(claim: Object, children: ClaimChildren, now: float, *, directory: Path | None) -> Plan:
     """Bind the claim, or provision a volume below `directory` for it."""
     plan = Plan()
     name = claim["spec"].get("volumeName")
@@ -78,7 +78,7 @@ def reconcile_claim(claim: Object, children: ClaimChildren, now: float, *, direc
     return plan
 
 
-def _provision(claim: Object, storage_class: Object | None, plan: Plan, directory: Path) -> None:
+def _provision(claim: Object, storage_class: Object | None, plan: Plan, directory: Path | None) -> None:
     class_name = claim["spec"].get("storageClassName")
     if not class_name:
         message = "no persistent volumes available for this claim and no storage class is set"
@@ -91,7 +91,7 @@ def _provision(claim: Object, storage_class: Object | None, plan: Plan, director
     if provisioner == NO_PROVISIONER:
         return
     metadata = claim["metadata"]
-    if provisioner != PROVISIONER:
+    if provisioner != PROVISIONER or directory is None:
         patch = {"metadata": {"annotations": {STORAGE_PROVISIONER: provisioner}}}
         if (metadata.get("annotations") or {}).get(STORAGE_PROVISIONER) != provisioner:
             plan.patch(PERSISTENT_VOLUME_CLAIMS, claim, patch)
@@ -240,7 +240,7 @@ class PersistentVolumeClaimController(Controller):
     resource = PERSISTENT_VOLUME_CLAIMS
     workers = 1  # two claims must not take one volume
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path | None) -> None:
         self._directory = directory
 
     def setup(self, informers: Informers) -> None:
@@ -331,7 +331,7 @@ class PersistentVolumeController(Controller):
         ),
     )
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path | None) -> None:
         self._directory = directory
 
     async def gather(self, obj: Object, informers: Informers) -> VolumeChildren:

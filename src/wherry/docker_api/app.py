@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from wherry.docker_api import routes as all_routes
+from wherry.docker_api.background import Background
 from wherry.docker_api.errors import PageNotFound, message_of, status_of
 from wherry.docker_api.hangups import HangupWatcher
 from wherry.docker_api.query import Query
@@ -27,8 +28,8 @@ _log = logging.getLogger(__name__)
 _VERSION = re.compile(r"/v([0-9]+)\.([0-9]+)(?=/)")
 
 
-def make_app(engine: "Engine", hangups: HangupWatcher) -> App:
-    """The Docker Engine API, versions 1.24 to 1.50, over `engine`. The caller closes `hangups`."""
+def make_app(engine: "Engine", hangups: HangupWatcher, background: Background) -> App:
+    """The Docker Engine API, versions 1.24 to 1.50, over `engine`. The caller closes the other two."""
     routes = all_routes.build()
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -39,8 +40,9 @@ def make_app(engine: "Engine", hangups: HangupWatcher) -> App:
             matched = routes.match(request.method, path)
             if matched is None:
                 raise PageNotFound
-            handler, params = matched
-            response = await handler(Call(engine, request, version, params, Query(raw_query), hangups))
+            route, params = matched
+            work = route.handler(Call(engine, request, version, params, Query(raw_query), hangups))
+            response = await (work if route.interruptible else background.run(work))
         except PageNotFound:
             response = error_reply("page not found", 404)
         except NotModified:

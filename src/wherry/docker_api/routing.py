@@ -5,7 +5,7 @@ what follows it, slashes included, because image names hold slashes.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -47,22 +47,31 @@ class Call:
         return await read_json(self.request, shape, required=required)
 
 
-Handler: TypeAlias = Callable[[Call], Awaitable[web.StreamResponse]]
+Handler: TypeAlias = Callable[[Call], Coroutine[Any, Any, web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`interruptible`: the handler ends when its client goes. A change is not: it goes on to its end."""
+
+    pattern: re.Pattern[str]
+    handler: Handler
+    interruptible: bool
 
 
 class Routes:
     """The routes of one resource, or of all: `routes.get("/volumes")(handler)`, then `match`."""
 
     def __init__(self) -> None:
-        self._table: dict[tuple[str, str], list[tuple[re.Pattern[str], Handler]]] = {}
+        self._table: dict[tuple[str, str], list[Route]] = {}
 
-    def add(self, method: str, path: str) -> Callable[[Handler], Handler]:
+    def add(self, method: str, path: str, *, interruptible: bool = True) -> Callable[[Handler], Handler]:
         """Decorator that registers a handler. Routes are tried in the order in which they were added."""
         pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(path)))
         key = (method, path.split("/", 2)[1])
 
         def register(handler: Handler) -> Handler:
-            self._table.setdefault(key, []).append((pattern, handler))
+            self._table.setdefault(key, []).append(Route(pattern, handler, interruptible))
             return handler
 
         return register
@@ -73,23 +82,23 @@ class Routes:
     def head(self, path: str) -> Callable[[Handler], Handler]:
         return self.add("HEAD", path)
 
-    def post(self, path: str) -> Callable[[Handler], Handler]:
-        return self.add("POST", path)
+    def post(self, path: str, *, interruptible: bool = False) -> Callable[[Handler], Handler]:
+        return self.add("POST", path, interruptible=interruptible)
 
     def put(self, path: str) -> Callable[[Handler], Handler]:
         return self.add("PUT", path)
 
     def delete(self, path: str) -> Callable[[Handler], Handler]:
-        return self.add("DELETE", path)
+        return self.add("DELETE", path, interruptible=False)
 
     def include(self, other: "Routes") -> None:
         for key, entries in other._table.items():
             self._table.setdefault(key, []).extend(entries)
 
-    def match(self, method: str, path: str) -> tuple[Handler, dict[str, str]] | None:
-        """The handler for a decoded path without its version, and what its `{…}` stand for."""
-        for pattern, handler in self._table.get((method, path.split("/", 2)[1]), ()):
-            found = pattern.fullmatch(path)
+    def match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        """The route for a decoded path without its version, and what its `{…}` stand for."""
+        for route in self._table.get((method, path.split("/", 2)[1]), ()):
+            found = route.pattern.fullmatch(path)
             if found:
-                return handler, found.groupdict()
+                return route, found.groupdict()
         return None

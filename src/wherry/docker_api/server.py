@@ -20,12 +20,16 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from wherry.docker_api.app import make_app
+from wherry.docker_api.background import Background
 from wherry.docker_api.hangups import HangupWatcher
 
 if TYPE_CHECKING:
     from wherry.engine.engine import Engine
 
 _log = logging.getLogger(__name__)
+
+_GRACE = 2.0
+"""Seconds for which closing waits for changes that are under way."""
 
 _LINE = 1 << 20
 """Bytes of the request line or one header: build arguments and registry credentials travel there."""
@@ -57,9 +61,12 @@ class TcpAddress:
 class ApiServer:
     """A running server; `await close()` ends it. The engine and its containers stay."""
 
-    def __init__(self, runner: web.ServerRunner, hangups: HangupWatcher, socket_path: Path, inode: int) -> None:
+    def __init__(
+        self, runner: web.ServerRunner, hangups: HangupWatcher, background: Background, socket_path: Path, inode: int
+    ) -> None:
         self._runner = runner
         self._hangups = hangups
+        self._background = background
         self._socket_path = socket_path
         self._inode = inode
         self.addresses: list[str] = [f"unix://{socket_path}"]
@@ -68,6 +75,7 @@ class ApiServer:
     async def close(self) -> None:
         """Stop listening, end the streams that are open, and remove the socket if it is still ours."""
         await self._runner.cleanup()
+        await self._background.close(_GRACE)
         self._hangups.close()
         try:
             if os.lstat(self._socket_path).st_ino == self._inode:
@@ -85,9 +93,9 @@ async def serve(engine: "Engine", socket_path: Path | str, *, tcp: list[TcpAddre
     path = Path(socket_path)
     for address in tcp or []:
         _check_address(address)
-    hangups = HangupWatcher()
+    hangups, background = HangupWatcher(), Background()
     server = web.Server(
-        make_app(engine, hangups),
+        make_app(engine, hangups, background),
         access_log=None,
         handler_cancellation=True,
         auto_decompress=False,
@@ -102,7 +110,7 @@ async def serve(engine: "Engine", socket_path: Path | str, *, tcp: list[TcpAddre
     except BaseException:
         await runner.cleanup()
         raise
-    api = ApiServer(runner, hangups, path, os.lstat(path).st_ino)
+    api = ApiServer(runner, hangups, background, path, os.lstat(path).st_ino)
     try:
         await web.SockSite(runner, listening, backlog=512).start()
         for address in tcp or []:

@@ -44,9 +44,7 @@ async def stat(containers: "Containers", container: Container, path: str) -> dic
     return await asyncio.to_thread(look)
 
 
-async def get(
-    containers: "Containers", container: Container, path: str
-) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
+async def get(containers: "Containers", container: Container, path: str) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
     """(stat, tar stream of the file or folder at `path`). Raises NotFound before anything is sent."""
     about = await stat(containers, container, path)
 
@@ -132,7 +130,9 @@ async def put(
 def _tree(containers: "Containers", container: Container, *, with_mounts: bool = True) -> Iterator[int]:
     """A descriptor of the container's root: its own view while it runs, else the snapshot and volumes mounted."""
     if container.state.alive:
-        root = f"/proc/{container.state.pid}/root" if with_mounts else containers.lifecycle.bundle(container.id) / "rootfs"
+        root = (
+            f"/proc/{container.state.pid}/root" if with_mounts else containers.lifecycle.bundle(container.id) / "rootfs"
+        )
         try:
             descriptor = open_root(root)
         except FileNotFoundError:
@@ -363,7 +363,9 @@ def _extract(
     if name == ".":
         return
     parent_path, last = posixpath.split(path)
-    parent = make_directory(f"/proc/self/fd/{root}", parent_path, uid=owner[0] if owner else 0, gid=owner[1] if owner else 0)
+    parent = make_directory(
+        f"/proc/self/fd/{root}", parent_path, uid=owner[0] if owner else 0, gid=owner[1] if owner else 0
+    )
     try:
         _clear(parent, last, member, keep_kinds, path)
         if member.isdir():

@@ -529,7 +529,7 @@ class Containers:
         return await top.top(self, self.get(ref), arguments or "-ef")
 
     async def stats(self, ref: str, one_shot: bool = True) -> dict[str, Any]:
-        """`GET /containers/{id}/stats?stream=0`; without `one_shot` two samples a second apart, so that rates can be told."""
+        """`GET /containers/{id}/stats?stream=0`; without `one_shot` two samples a second apart, which give rates."""
         from wherry.engine import stats
 
         return await stats.once(self, self.get(ref), one_shot)

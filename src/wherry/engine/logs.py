@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from wherry.engine import monitor
 from wherry.engine.errors import EngineError, InvalidParameter
@@ -128,7 +128,7 @@ async def read(
             if index < start[0]:
                 continue
             try:
-                file = open(name, "rb")  # noqa: SIM115 - closed below, after following
+                file = _open(name)
             except FileNotFoundError:
                 continue
             if index == start[0]:
@@ -183,7 +183,7 @@ async def _follow(
             over = not running()
             if file is None:
                 with contextlib.suppress(FileNotFoundError):
-                    file = open(path, "rb")  # noqa: SIM115 - closed in the outer finally
+                    file = _open(path)
             if file is not None:
                 async for batch in _drain(file, decoder):
                     yield batch
@@ -212,10 +212,10 @@ async def _follow(
             file.close()
 
 
-def _next_file(path: Path, inode: int) -> Any:
+def _next_file(path: Path, inode: int) -> IO[bytes] | None:
     """The file that follows the one with `inode`, opened; None while that is the current one."""
     try:
-        current = open(path, "rb")  # noqa: SIM115 - handed to the caller
+        current = _open(path)
     except FileNotFoundError:
         return None
     if os.fstat(current.fileno()).st_ino == inode:
@@ -235,9 +235,13 @@ def _next_file(path: Path, inode: int) -> Any:
         return current
     current.close()
     try:
-        return open(newer, "rb")
+        return _open(newer)
     except FileNotFoundError:
         return None
+
+
+def _open(path: Path) -> IO[bytes]:
+    return open(path, "rb")
 
 
 def _existing(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A container's mounts: Docker's three ways to ask for them (Binds, Mounts, Volumes and tmpfs) and what becomes of them.
+"""A container's mounts: Docker's ways to ask for them (Binds, Mounts, Volumes, tmpfs), and what becomes of them.
 
 A *mount point* is what `docker inspect` shows under `Mounts`: Type, Name, Source, Destination, Driver, Mode, RW,
 Propagation. Ours carry private keys too (in lower case): `nocopy`, `owned` (an anonymous volume made for this
@@ -370,7 +370,8 @@ def _ensure_bind_source(source: Path, create: bool) -> None:
             source.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EngineError(
-                f"error while creating mount source path '{source}': mkdir {source}: {os.strerror(error.errno or 0).lower()}"
+                f"error while creating mount source path '{source}': mkdir {source}: "
+                f"{os.strerror(error.errno or 0).lower()}"
             ) from error
     except OSError as error:
         raise EngineError(f"stat {source}: {os.strerror(error.errno or 0).lower()}") from error

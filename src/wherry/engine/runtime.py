@@ -19,11 +19,14 @@ import orjson
 
 from wherry.engine.errors import EngineError, InvalidParameter
 from wherry.host import processes
-from wherry.host.cgroups import Cgroup, Layout
+from wherry.host.cgroups import Cgroup
 
 
 class Runtime:
     """Any OCI runtime by its command line. `state` is the folder in which it keeps its containers."""
+
+    takes_compiled_seccomp = False
+    """Whether it takes a ready filter program (see `seccomp_bpf`)."""
 
     def __init__(self, name: str, program: str, state: Path, arguments: Sequence[str] = ()) -> None:
         self.name = name
@@ -65,6 +68,8 @@ class Runtime:
 
 class Crun(Runtime):
     """crun, with its state folder's layout known (tested with 1.8; falls back to the command line)."""
+
+    takes_compiled_seccomp = True
 
     async def start(self, container_id: str) -> None:
         fifo = self.state / container_id / "exec.fifo"
@@ -143,7 +148,8 @@ def explain(raw: str, command: Sequence[str]) -> str:
     if "Is a directory" in text and program in text:
         return f'exec: "{program}": is a directory'
     if match := _CHDIR.search(text):
-        return f'error during container init: chdir to cwd ("{match["path"]}") set in config.json failed: {match["why"].lower()}'
+        why = match["why"].lower()
+        return f'error during container init: chdir to cwd ("{match["path"]}") set in config.json failed: {why}'
     return f"error during container init: {text}" if text else "error during container init: unknown failure"
 
 

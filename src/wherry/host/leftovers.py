@@ -85,9 +85,9 @@ def purge(instance: Instance, timeout: float = 10.0) -> Leftovers:
         for path in left.cgroups:
             with contextlib.suppress(OSError):
                 os.rmdir(path)
-        for path in instance.netns_dir.iterdir() if instance.netns_dir.is_dir() else ():
+        for pin in instance.netns_dir.iterdir() if instance.netns_dir.is_dir() else ():
             with contextlib.suppress(OSError):
-                path.unlink()
+                pin.unlink()
         left = find(instance)
         if not left or time.monotonic() > deadline:
             return left

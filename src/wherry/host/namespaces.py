@@ -23,6 +23,7 @@ from wherry.host.netlink import Netlink, set_link
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+_REFILL_DELAY = 0.05
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MNT_DETACH = 4096, 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -155,7 +156,7 @@ class NetnsPool:
         directory: Path,
         prefix: str,
         *,
-        keep: int = 2,
+        keep: int = 3,
         most: int = 16,
         sysctls: Mapping[str, str] | None = None,
     ) -> None:
@@ -182,11 +183,18 @@ class NetnsPool:
         else:
             self._wanted = min(self._wanted * 2, self._most)
             namespace = await asyncio.to_thread(self._make)
-        self._refill()
+        self._refill_soon()
         return namespace
 
     def _make(self) -> Namespace:
         return create(self._directory / f"{self._prefix}{secrets.token_hex(6)}", self._sysctls)
+
+    def _refill_soon(self) -> None:
+        """Making namespaces holds the same kernel locks as wiring the one just taken: let that go first."""
+        if self._ready:
+            asyncio.get_running_loop().call_later(_REFILL_DELAY, self._refill)
+        else:
+            self._refill()
 
     def _refill(self) -> None:
         if not self._closed and (self._filler is None or self._filler.done()) and len(self._ready) < self._wanted:

@@ -33,6 +33,13 @@ def _library() -> Any:
 
 
 _JSON = 1 << 4
+_LARGE = 1 << 17
+
+
+def _malloc_trim() -> None:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    if trim is not None:
+        trim(0)
 
 
 class Nftables:
@@ -68,6 +75,9 @@ class Nftables:
             failed = self._library.nft_run_cmd_from_buffer(self._context, document.encode())
             output: str = self._library.nft_ctx_get_output_buffer(self._context).decode()
             error: str = self._library.nft_ctx_get_error_buffer(self._context).decode().strip()
+        if len(document) > _LARGE:
+            # Parsing a large document takes tens of MiB, which the C library would keep for ever.
+            _malloc_trim()
         if failed:
             raise NftError(f"{error or 'nft failed'}\nin: {document[:400]}")
         return output

@@ -4,13 +4,17 @@ Runs at every start and makes only what is missing (roles that are marked to be 
 """
 
 import asyncio
+import logging
 
 from wherry.client.api import Client
 from wherry.kube_api.api import Api
 from wherry.kube_api.auth.bootstrap_roles import cluster_role_bindings, cluster_roles
+from wherry.kube_api.cache import CacheEvent
 from wherry.kube_api.options import ServerOptions
 from wherry.schema import builtin, errors
 from wherry.schema.resource import Object, Resource
+
+log = logging.getLogger(__name__)
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
@@ -129,6 +133,25 @@ async def _endpoint(client: Client, api: Api, options: ServerOptions, port: int)
     slice_["metadata"] |= {"namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}}
     await _put(client, api, builtin.ENDPOINTS, endpoints, "subsets")
     await _put(client, api, builtin.ENDPOINT_SLICES, slice_, "endpoints", "ports")
+
+
+async def keep_service(client: Client, api: Api, options: ServerOptions, port: int) -> None:
+    """Make the service `kubernetes` and its endpoint again whenever somebody deletes them. Runs for ever."""
+    deleted = asyncio.Event()
+
+    def notice(event: CacheEvent) -> None:
+        if event.deleted and event.entry.name == "kubernetes" and event.entry.namespace == "default":
+            deleted.set()
+
+    for resource in (builtin.SERVICES, builtin.ENDPOINTS, builtin.ENDPOINT_SLICES):
+        api.cache_of(resource).listen(notice)
+    while True:
+        await deleted.wait()
+        deleted.clear()
+        try:
+            await _endpoint(client, api, options, port)
+        except errors.ApiError as error:
+            log.warning("the service kubernetes could not be made again: %s", error.message)
 
 
 async def _put(client: Client, api: Api, resource: Resource, obj: Object, *fields: str) -> None:

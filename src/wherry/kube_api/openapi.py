@@ -6,7 +6,7 @@ from wherry.kube_api.http.message import Request, Response
 
 def answer(api: Api, request: Request, path: str) -> Response | None:
     """None for a path that does not exist."""
-    from wherry.schema import openapi
+    import wherry.schema.openapi as openapi
 
     if path == "/openapi/v2":
         return Response(openapi.v2(api.table))

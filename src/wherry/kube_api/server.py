@@ -64,7 +64,7 @@ class ApiServer:
         Raises OSError (the port is taken), store.api.Corrupt, store.api.Unavailable.
         """
         from wherry.kube_api.assemble import assemble
-        from wherry.kube_api.bootstrap import bootstrap
+        from wherry.kube_api.bootstrap import bootstrap, keep_service
 
         options = self.options
         service_address = first_address(options.service_cidr)
@@ -87,8 +87,9 @@ class ApiServer:
             self.port = await self._http.start(self._addresses(), self._chosen_port(), self._tls())
             self._keep_port()
             parts.listening(self.port)
-            self._tasks = [asyncio.get_running_loop().create_task(work) for work in parts.background]
             await bootstrap(self.client(SERVER), self.api, options, port=self.port)
+            background = [*parts.background, keep_service(self.client(SERVER), self.api, options, self.port)]
+            self._tasks = [asyncio.get_running_loop().create_task(work) for work in background]
             self._write_kubeconfig()
             self._ready = True
         except BaseException:

@@ -93,7 +93,7 @@ class Strategy:
         )
 
     async def before_write(self, api: "Api", call: Call, obj: Object, old: Object | None) -> Callable[[], None] | None:
-        """Allocate what the object needs; the returned function gives it back when the write fails."""
+        """Claim what the object needs; the returned function drops the claim when the write is over, well or badly."""
         return None
 
     def after_delete(self, api: "Api", entry: Entry) -> None:

@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 class Kubelet:
     """One node. `runtime` is the engine (see `engine_runtime.EngineRuntime`), `network` gives pods their addresses.
 
-    `serve`, when given, is started once the node's facts are known and gives the port of the node API.
+    `services` is an informer of all Services that somebody else runs; without it the kubelet runs its own. `port` is
+    that of the node API, when it is known already (`NodeServer.start` sets it too).
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Kubelet:
         cluster: ClusterSettings | None = None,
         clock: Clock | None = None,
         port: int = 0,
+        services: Informer | None = None,
     ) -> None:
         self._runtime = runtime
         self._client = client
@@ -60,7 +62,8 @@ class Kubelet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._recorder = EventRecorder(client, "kubelet", host=settings.name, clock=self._clock)
         self.pods = Informer(client, PODS, clock=self._clock, field_selector=f"spec.nodeName={settings.name}")
-        self._service_informer = Informer(client, SERVICES, clock=self._clock)
+        self._own_services = services is None
+        self._service_informer = services or Informer(client, SERVICES, clock=self._clock)
         self._objects = ObjectCache(client, self._objects_changed)
         self.volumes = VolumeManager(instance.root, client, self._objects, self._clock)
         self.images = Images(runtime, self._objects, self._record, self._clock)
@@ -128,9 +131,10 @@ class Kubelet:
         background = [
             asyncio.create_task(self._recorder.run(), name="kubelet events"),
             asyncio.create_task(self.pods.run(), name="kubelet pods"),
-            asyncio.create_task(self._service_informer.run(), name="kubelet services"),
             asyncio.create_task(self.heartbeat.run(), name="kubelet heartbeat"),
         ]
+        if self._own_services:
+            background.append(asyncio.create_task(self._service_informer.run(), name="kubelet services"))
         try:
             await asyncio.gather(self.pods.synced.wait(), self._service_informer.synced.wait())
             await self._adopt()

@@ -12,7 +12,7 @@ from wherry.schema import builtin, defaults_pod
 from wherry.schema.defaults_pod import qos_class
 from wherry.schema.resource import Object, Resource
 
-__all__ = ["apply_defaults", "qos_class"]
+__all__ = ["apply_defaults", "generate_job_selector", "qos_class"]
 
 JsonDict = dict[str, Any]
 
@@ -237,6 +237,19 @@ def _job(obj: JsonDict) -> None:
         for condition in rule.get("onPodConditions") or ():
             _blank(condition, "status", "True")
     obj.setdefault("status", {})
+
+
+def generate_job_selector(obj: Object) -> None:
+    """The selector and template labels that tie a new Job to its pods; needs its UID. Not for `manualSelector`."""
+    spec, metadata = obj.get("spec") or {}, obj.get("metadata") or {}
+    uid, name = metadata.get("uid") or "", metadata.get("name") or ""
+    if spec.get("manualSelector") or spec.get("template") is None:
+        return
+    labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+    for prefix in ("", "batch.kubernetes.io/"):
+        labels[f"{prefix}controller-uid"], labels[f"{prefix}job-name"] = uid, name
+    selector = spec.setdefault("selector", {})
+    selector.setdefault("matchLabels", {})["batch.kubernetes.io/controller-uid"] = uid
 
 
 def _cron_job(obj: JsonDict) -> None:

@@ -18,7 +18,9 @@ _REJECTED: Final = "the server rejected our request due to an error in our reque
 
 
 def _unprocessable(why: str) -> Invalid:
-    return Invalid(_REJECTED, details={"causes": [{"reason": "UnexpectedServerResponse", "message": why}]})
+    return Invalid(
+        _REJECTED, details={"causes": [{"reason": "UnexpectedServerResponse", "message": why, "field": "patch"}]}
+    )
 
 
 # --- RFC 6902 ---------------------------------------------------------------------------------------------------

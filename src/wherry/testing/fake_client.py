@@ -320,7 +320,8 @@ class FakeClient:
         done_namespace = resource.plural != "namespaces" or not new.get("spec", {}).get("finalizers")
         gone = metadata.get("deletionTimestamp") and not metadata.get("finalizers") and done_namespace
         if gone and metadata.get("deletionGracePeriodSeconds", 0) == 0:
-            return await self._remove(resource, current)
+            await self._remove(resource, current)
+            return copy.deepcopy(new)
         if new != current:
             self._store(resource, "MODIFIED", new, current)
             self._act(verb, resource, new)

@@ -1,52 +1,8 @@
 """The controllers together, over an in-memory API and a fake kubelet."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
-
-from wherry.client.informer import Informers
-from wherry.controllers.manager import ControllerManager, ControllerOptions
 from wherry.schema import builtin as b
-from wherry.testing.clock import MockClock
-from wherry.testing.fake_client import FakeClient
-from wherry.testing.fake_kubelet import FakeKubelet
-
-
-class World:
-    def __init__(self) -> None:
-        self.clock = MockClock()
-        self.client = FakeClient(self.clock)
-        self.informers = Informers(self.client, self.clock)
-        self.manager = ControllerManager(
-            self.client, self.clock, ControllerOptions(root_ca="PEM"), informers=self.informers
-        )
-        self.kubelet = FakeKubelet(self.client, self.informers, self.clock)
-
-    async def settle(self) -> None:
-        for _ in range(200):
-            await self.clock.settle(200)
-            moved = await self.kubelet.step()
-            if not moved and self.manager.idle and self.manager.collector._queue.idle:
-                return
-        raise AssertionError("does not settle")
-
-    def pods(self, **labels: str) -> list[dict[str, Any]]:
-        return [p for p in self.client.all(b.PODS) if labels.items() <= p["metadata"].get("labels", {}).items()]
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = World()
-    world.client.seed(b.NAMESPACES, {"metadata": {"name": "default"}, "spec": {"finalizers": ["kubernetes"]}})
-    task = asyncio.create_task(world.manager.run())
-    yield world
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    await world.informers.stop()
 
 
 def deployment(replicas: int = 3, image: str = "a:1", **spec: Any) -> dict[str, Any]:
@@ -66,18 +22,18 @@ def deployment(replicas: int = 3, image: str = "a:1", **spec: Any) -> dict[str, 
     }
 
 
-async def change(world: World, patch: dict[str, Any]) -> None:
+async def change(world: Any, patch: dict[str, Any]) -> None:
     await world.client.patch(b.DEPLOYMENTS, "web", patch, "default")
 
 
-async def test_a_deployment_gets_its_pods_and_reports_them(world: World) -> None:
+async def test_a_deployment_gets_its_pods_and_reports_them(world: Any) -> None:
     await world.client.create(b.DEPLOYMENTS, deployment())
     await world.settle()
     assert len(world.pods(app="web")) == 3
     status = (await world.client.get(b.DEPLOYMENTS, "web", "default"))["status"]
-    assert {k: status[k] for k in ("replicas", "readyReplicas", "availableReplicas", "updatedReplicas")} == dict.fromkeys(
-        ("replicas", "readyReplicas", "availableReplicas", "updatedReplicas"), 3
-    )
+    assert {
+        k: status[k] for k in ("replicas", "readyReplicas", "availableReplicas", "updatedReplicas")
+    } == dict.fromkeys(("replicas", "readyReplicas", "availableReplicas", "updatedReplicas"), 3)
     reasons = {c["type"]: c["reason"] for c in status["conditions"]}
     assert reasons == {"Available": "MinimumReplicasAvailable", "Progressing": "NewReplicaSetAvailable"}
     messages = [e["message"] for e in world.client.all(b.EVENTS) if e["reason"] == "ScalingReplicaSet"]
@@ -85,7 +41,7 @@ async def test_a_deployment_gets_its_pods_and_reports_them(world: World) -> None
     assert messages == [f"Scaled up replica set {replica_set['metadata']['name']} from 0 to 3"]
 
 
-async def test_scaling_replacing_and_rolling(world: World) -> None:
+async def test_scaling_replacing_and_rolling(world: Any) -> None:
     await world.client.create(b.DEPLOYMENTS, deployment())
     await world.settle()
     victim = world.pods(app="web")[0]["metadata"]["name"]
@@ -104,7 +60,7 @@ async def test_scaling_replacing_and_rolling(world: World) -> None:
     assert sorted(rs["spec"]["replicas"] for rs in world.client.all(b.REPLICA_SETS)) == [0, 5]
 
 
-async def test_deleting_a_deployment_takes_everything_along(world: World) -> None:
+async def test_deleting_a_deployment_takes_everything_along(world: Any) -> None:
     await world.client.create(b.DEPLOYMENTS, deployment())
     await world.settle()
     await world.client.delete(b.DEPLOYMENTS, "web", "default")
@@ -112,7 +68,7 @@ async def test_deleting_a_deployment_takes_everything_along(world: World) -> Non
     assert world.client.all(b.REPLICA_SETS) == [] and world.pods() == []
 
 
-async def test_foreground_deletion_takes_the_owner_last(world: World) -> None:
+async def test_foreground_deletion_takes_the_owner_last(world: Any) -> None:
     await world.client.create(b.DEPLOYMENTS, deployment())
     await world.settle()
     await world.client.delete(b.DEPLOYMENTS, "web", "default", propagation_policy="Foreground")
@@ -122,7 +78,7 @@ async def test_foreground_deletion_takes_the_owner_last(world: World) -> None:
     assert gone[-1] == "deployments"
 
 
-async def test_orphaned_pods_stay_and_are_adopted(world: World) -> None:
+async def test_orphaned_pods_stay_and_are_adopted(world: Any) -> None:
     await world.client.create(b.DEPLOYMENTS, deployment())
     await world.settle()
     names = {p["metadata"]["name"] for p in world.pods(app="web")}
@@ -136,7 +92,7 @@ async def test_orphaned_pods_stay_and_are_adopted(world: World) -> None:
     assert len(world.client.all(b.REPLICA_SETS)) == 1
 
 
-async def test_a_service_gets_endpoints_and_a_slice(world: World) -> None:
+async def test_a_service_gets_endpoints_and_a_slice(world: Any) -> None:
     await world.client.create(b.DEPLOYMENTS, deployment())
     spec = {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080, "protocol": "TCP"}]}
     service = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"clusterIP": "10.96.0.9", **spec}}
@@ -152,7 +108,7 @@ async def test_a_service_gets_endpoints_and_a_slice(world: World) -> None:
     assert world.client.all(b.ENDPOINT_SLICES) == [] and world.client.all(b.ENDPOINTS) == []
 
 
-async def test_a_namespace_gets_its_account_and_certificate_and_goes_with_its_contents(world: World) -> None:
+async def test_a_namespace_gets_its_account_and_certificate_and_goes_with_its_contents(world: Any) -> None:
     await world.client.create(b.NAMESPACES, {"metadata": {"name": "dev"}, "spec": {"finalizers": ["kubernetes"]}})
     await world.settle()
     assert (await world.client.get(b.CONFIG_MAPS, "kube-root-ca.crt", "dev"))["data"] == {"ca.crt": "PEM"}

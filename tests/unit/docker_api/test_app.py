@@ -1,5 +1,6 @@
 """The request path: versions, headers, routes, errors and bodies, over a real socket."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -159,3 +160,24 @@ async def test_older_versions_get_older_shapes(client: RawClient) -> None:
     _, info = await client.json("GET", "/v1.48/info")
     assert "FirewallBackend" not in info
     assert info["RuncCommit"] == {"ID": "abc", "Expected": "abc"}
+
+
+async def test_a_change_goes_on_when_its_client_has_gone(client: RawClient, engine: FakeEngine) -> None:
+    started, go_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def start(ref: str) -> None:
+        started.set()
+        await go_on.wait()
+        done.set()
+
+    engine.containers.start = start  # type: ignore[method-assign]
+    _, writer = await client.open()
+    writer.write(b"POST /containers/web/start HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n")
+    async with asyncio.timeout(5):
+        await started.wait()
+        writer.close()
+        await writer.wait_closed()
+        # Answered after the server has noticed that the other connection is gone.
+        await client.json("GET", "/version")
+        go_on.set()
+        await done.wait()

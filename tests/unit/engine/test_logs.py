@@ -22,7 +22,9 @@ def log(tmp_path: Path) -> Path:
     path = tmp_path / "x.log"
     (tmp_path / "x.log.2").write_text(record(1, "one"))
     (tmp_path / "x.log.1").write_text(record(2, "two") + record(3, "err", "stderr"))
-    path.write_text(record(4, "par", tag="P") + record(4, "tial") + record(5, "", "stdout") + record(6, "open", tag="P"))
+    path.write_text(
+        record(4, "par", tag="P") + record(4, "tial") + record(5, "", "stdout") + record(6, "open", tag="P")
+    )
     return path
 
 

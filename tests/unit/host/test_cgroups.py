@@ -14,7 +14,7 @@ def test_stats_of_a_v2_cgroup(tmp_path: Path) -> None:
     write(
         tmp_path / "w" / "c",
         {
-            "cpu.stat": "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\nnr_periods 3\nnr_throttled 1\nthrottled_usec 7\n",
+            "cpu.stat": "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\nthrottled_usec 7\n",
             "memory.current": "1000\n",
             "memory.max": "max\n",
             "memory.peak": "2000\n",

@@ -8,7 +8,9 @@ from wherry.host.database import Database, DatabaseClosed
 
 async def test_a_write_is_seen_by_reads_and_by_the_next_process(tmp_path: Path) -> None:
     database = Database(tmp_path / "x.db")
-    await database.ensure("CREATE TABLE IF NOT EXISTS t (k TEXT PRIMARY KEY, v TEXT); CREATE INDEX IF NOT EXISTS i ON t (v)")
+    await database.ensure(
+        "CREATE TABLE IF NOT EXISTS t (k TEXT PRIMARY KEY, v TEXT); CREATE INDEX IF NOT EXISTS i ON t (v)"
+    )
     await database.run(lambda connection: connection.execute("INSERT INTO t VALUES ('a', 'b')"), durable=True)
     rows = await database.read(lambda connection: connection.execute("SELECT * FROM t").fetchall())
     assert rows == [("a", "b")]

@@ -104,7 +104,7 @@ def test_list_items_are_added_and_removed_by_key() -> None:
 def test_objects_without_managers_get_an_owner_before_the_first_apply() -> None:
     live = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "1"}}
     config = {**live, "data": {"a": "2"}}
-    with pytest.raises(Conflict, match='conflict with "before-first-apply" using v1: .data.a'):
+    with pytest.raises(Conflict, match=r'conflict with "before-first-apply" using v1: \.data\.a'):
         apply.apply(CONFIG_MAPS, live, config, manager="one", force=False, now=NOW)
     assert apply.apply(CONFIG_MAPS, live, config, manager="one", force=True, now=NOW)["data"] == {"a": "2"}
 

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,10 +40,8 @@ def test_malformed_label_selectors_are_refused(text: str, error: str) -> None:
 @given(st.text(max_size=40))
 def test_any_text_parses_or_is_refused(text: str) -> None:
     for parse in (parse_labels, parse_fields):
-        try:
+        with contextlib.suppress(ValueError):
             parse(text)
-        except ValueError:
-            pass
 
 
 _WORD = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
@@ -81,5 +81,5 @@ def test_field_selectors() -> None:
     assert not parse_fields("metadata.name==y").matches(pod)
     assert parse_fields(r"metadata.name=a\,b").requirements[0].value == "a,b"
     assert selectors.field_value({"spec": {}}, "spec.unschedulable") == "false"
-    with pytest.raises(ValueError, match="field label not supported: spec.image"):
+    with pytest.raises(ValueError, match=r"field label not supported: spec\.image"):
         selectors.check_fields(parse_fields("spec.image=x"), "", "Pod")

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tables of messages that must stay verbatim)
 from typing import Any
 
 import pytest
@@ -185,7 +186,7 @@ def test_pods_may_change_their_image_and_little_else() -> None:
 
 
 def test_stateful_sets_and_services_keep_what_may_not_change() -> None:
-    text = "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: x, namespace: d}, spec: {serviceName: s, selector: {matchLabels: {a: b}}, template: " + TEMPLATE + "}}"  # fmt: skip  # noqa: E501
+    text = "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: x, namespace: d}, spec: {serviceName: s, selector: {matchLabels: {a: b}}, template: " + TEMPLATE + "}}"  # fmt: skip
     old, new = prepared(yaml.safe_load(text)), prepared(yaml.safe_load(text))
     new["spec"]["serviceName"] = "t"
     assert errors(new, old) == [
@@ -204,3 +205,32 @@ def test_the_message_of_one_and_of_several_causes() -> None:
     assert pods is not None
     one = validation.validate_create(pods, made(POD, "spec.containers.0.image", None))
     assert str(invalid("", "Pod", "x", one)) == 'Pod "x" is invalid: spec.containers[0].image: Required value'
+
+
+def test_stateful_sets_may_mount_their_claims() -> None:
+    text = """
+    apiVersion: apps/v1
+    kind: StatefulSet
+    metadata: {name: db, namespace: default}
+    spec:
+      serviceName: db
+      selector: {matchLabels: {a: b}}
+      template:
+        metadata: {labels: {a: b}}
+        spec: {containers: [{name: c, image: i, volumeMounts: [{name: data, mountPath: /data}]}]}
+      volumeClaimTemplates:
+      - {metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}
+    """
+    assert errors(prepared(yaml.safe_load(text))) == []
+
+
+def test_jobs_get_a_selector_of_their_own() -> None:
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "x", "namespace": "d", "uid": "u1"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}},
+    }
+    defaults.generate_job_selector(prepared(job))
+    assert errors(job) == []
+    assert job["spec"]["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": "u1"}}  # type: ignore[index]

@@ -17,7 +17,7 @@ _PRUNE_FILTERS = frozenset({"until", "id", "parent", "type", "description", "inu
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
-@routes.post("/build")
+@routes.post("/build", interruptible=True)
 async def build(call: Call) -> web.StreamResponse:
     # Heavy and seldom: loaded at the first build.
     from wherry.build.builder import build as run

@@ -127,7 +127,7 @@ async def update(call: Call) -> web.StreamResponse:
     return json_reply(await call.engine.containers.update(call.name, body))
 
 
-@routes.post("/containers/{name}/wait")
+@routes.post("/containers/{name}/wait", interruptible=True)
 async def wait(call: Call) -> web.StreamResponse:
     condition = "not-running"
     if call.version >= (1, 30):

@@ -36,7 +36,7 @@ async def resize(call: Call) -> web.StreamResponse:
     return empty(200)
 
 
-@routes.post("/exec/{name}/start")
+@routes.post("/exec/{name}/start", interruptible=True)
 async def start(call: Call) -> web.StreamResponse:
     body = await call.json(EXEC_START)
     tty = bool(body.get("Tty"))

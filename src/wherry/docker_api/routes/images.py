@@ -11,6 +11,7 @@ from wherry.docker_api.registry_auth import registry_auth
 from wherry.docker_api.replies import bytes_stream, empty, json_reply
 from wherry.docker_api.routing import Call, Routes
 from wherry.engine import errors
+from wherry.engine.commit import apply_change
 from wherry.engine.errors import InvalidParameter
 
 routes = Routes()
@@ -30,7 +31,7 @@ async def list_images(call: Call) -> web.StreamResponse:
     return json_reply([compat.image_summary(image, call.version) for image in images])
 
 
-@routes.post("/images/create")
+@routes.post("/images/create", interruptible=True)
 async def create(call: Call) -> web.StreamResponse:
     query = call.query
     platform = query.text("platform") if call.version >= (1, 32) else ""
@@ -40,13 +41,17 @@ async def create(call: Call) -> web.StreamResponse:
     if source != "-":
         raise errors.NotImplemented(f"importing from a URL is not supported by this engine: fetch {source} and pipe it")
 
+    config: dict[str, Any] = {}
+    for line in query.texts("changes"):
+        apply_change(config, line)
+
     async def load(tell: Tell) -> None:
         image_id = await call.engine.images.import_(
             call.request.content.iter_any(),
             repo=query.text("repo") or None,
             tag=query.text("tag") or None,
             message=query.text("message") or f"Imported from {source}",
-            changes=query.texts("changes"),
+            config=config,
             platform=platform or None,
         )
         tell({"status": image_id})
@@ -69,7 +74,7 @@ async def _pull(call: Call, platform: str) -> web.StreamResponse:
     return await progress_stream(call, lambda tell: pull(progress=tell))
 
 
-@routes.post("/images/load")
+@routes.post("/images/load", interruptible=True)
 async def load(call: Call) -> web.StreamResponse:
     quiet = call.query.boolean("quiet", True)
     images = call.engine.images
@@ -114,7 +119,7 @@ async def history(call: Call) -> web.StreamResponse:
     return json_reply(call.engine.images.history(call.name))
 
 
-@routes.post("/images/{name}/push")
+@routes.post("/images/{name}/push", interruptible=True)
 async def push(call: Call) -> web.StreamResponse:
     push = functools.partial(
         call.engine.images.push, call.name, call.query.text("tag") or None, auth=registry_auth(call.request)

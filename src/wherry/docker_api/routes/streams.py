@@ -14,7 +14,7 @@ from wherry.engine.streams import DetachKeys, parse_detach_keys
 routes = Routes()
 
 
-@routes.post("/containers/{name}/attach")
+@routes.post("/containers/{name}/attach", interruptible=True)
 async def attach(call: Call) -> web.StreamResponse:
     query = call.query
     keys = parse_detach_keys(query.text("detachKeys"))

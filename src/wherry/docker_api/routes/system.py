@@ -1,6 +1,5 @@
 """`/_ping`, `/version`, `/info`, `/events`, `/system/df`, `/auth`: the engine as a whole."""
 
-import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -92,8 +91,8 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     return json_reply(usage)
 
 
-@routes.post("/auth")
+@routes.post("/auth", interruptible=True)
 async def auth(call: Call) -> web.StreamResponse:
     credentials = await call.json(AUTH, required=True)
-    token = await asyncio.shield(call.engine.images.authenticate(credentials))
+    token = await call.engine.images.authenticate(credentials)
     return json_reply({"Status": "Login Succeeded", "IdentityToken": token or ""})

@@ -6,6 +6,7 @@ the words that Docker shows for them.
 
 import base64
 import json
+import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
@@ -296,8 +297,8 @@ def _transport_error(method: str, url: str, error: Exception) -> str:
     elif isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         why = f"tls: failed to verify certificate: {error}"
     elif isinstance(error, aiohttp.ClientConnectorError):
-        reason = (error.os_error.strerror or str(error.os_error)).lower()
-        why = f"dial tcp {host}:{port}: connect: {'connection refused' if 'refused' in str(error).lower() else reason}"
+        reason = os.strerror(error.os_error.errno or 0).lower()
+        why = f"dial tcp {host}:{port}: connect: {reason}"
     elif isinstance(error, aiohttp.ServerDisconnectedError):
         why = "EOF"
     else:

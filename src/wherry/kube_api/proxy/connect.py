@@ -18,6 +18,9 @@ from wherry.schema import builtin, errors
 from wherry.schema.resource import Object
 
 DEFAULT_KUBELET_PORT = 10250
+LOG_OPTIONS = (
+    "follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream",
+)  # fmt: skip
 
 
 class Connector:
@@ -48,20 +51,7 @@ class Connector:
         query = request.query
         _log_options(query)
         container = _container(pod, query.get("container", [""])[0], call)
-        kept = [
-            (name, query[name][0])
-            for name in (
-                "follow",
-                "previous",
-                "timestamps",
-                "sinceSeconds",
-                "sinceTime",
-                "tailLines",
-                "limitBytes",
-                "stream",
-            )
-            if name in query
-        ]
+        kept = [(name, query[name][0]) for name in LOG_OPTIONS if name in query]
         node = _node_of(pod, call)
         if node is None:
             return None
@@ -109,10 +99,13 @@ class Connector:
             number = _pod_port(pod, port)
         else:
             address, number = await self._service(call, name, port)
-        return Target(
-            address, number, tail, request.query_string, ssl._create_unverified_context() if scheme == "https" else None,
-            prefix,
-        )  # fmt: skip
+        tls = None
+        if scheme == "https":
+            # Pods and services have certificates of their own making: nobody can tell which to trust.
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            tls.check_hostname = False
+            tls.verify_mode = ssl.CERT_NONE
+        return Target(address, number, tail, request.query_string, tls, prefix)
 
     async def _service(self, call: Call, name: str, port: str) -> tuple[str, int]:
         entry = await self._api.read(builtin.SERVICES, call.namespace, name)

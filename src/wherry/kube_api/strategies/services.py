@@ -91,12 +91,12 @@ class ServiceAddresses:
         reserved = min(max(16, (high - low + 1) // 32), 128)
         candidates = list(range(low + reserved, high + 1))
         for _ in range(64):
-            port = random.choice(candidates) if candidates else low
-            if not any(self.port_taken((protocol, port)) for protocol in protocols):
-                return int(port)
-        for port in [*candidates, *range(low, low + reserved)]:
+            port: int = random.choice(candidates) if candidates else low
             if not any(self.port_taken((protocol, port)) for protocol in protocols):
                 return port
+        for port in [*candidates, *range(low, low + reserved)]:
+            if not any(self.port_taken((protocol, port)) for protocol in protocols):
+                return int(port)
         raise errors.InternalError("failed to allocate a nodePort: range is full")
 
 
@@ -149,7 +149,7 @@ class ServiceStrategy(Strategy):
             return None
         claims: list[str | tuple[str, int]] = []
 
-        def undo() -> None:
+        def release() -> None:
             addresses.release(claims)
 
         try:
@@ -157,13 +157,9 @@ class ServiceStrategy(Strategy):
             self._addresses(addresses, claims, obj, spec, old)
             self._node_ports(addresses, claims, obj, spec, old)
         except errors.ApiError:
-            undo()
+            release()
             raise
-        # A claim is kept only while the write is under way; once written, the cache holds it.
-        import asyncio
-
-        asyncio.get_running_loop().call_later(5.0, undo)
-        return undo
+        return release
 
     def _addresses(
         self,

@@ -24,8 +24,7 @@ async def create(api: Api, call: Call, body: Any) -> Entry:
 async def insert(api: Api, call: Call, obj: Object, *, generated: bool = False) -> Entry:
     """Write a prepared object; a generated name that is taken is drawn again."""
     resource = call.resource
-    undo = await api.strategy(resource).before_write(api, call, obj, None)
-    written = False
+    release = await api.strategy(resource).before_write(api, call, obj, None)
     try:
         if call.dry_run:
             if api.cached(resource, call.namespace, obj["metadata"]["name"]) is not None:
@@ -36,12 +35,11 @@ async def insert(api: Api, call: Call, obj: Object, *, generated: bool = False) 
             tries -= 1
             try:
                 entry = await api.insert(resource, obj)
-                written = True
                 return api.present(resource, entry)
             except errors.AlreadyExists:
                 if not tries:
                     raise
                 obj["metadata"]["name"] = api.generate_name(obj["metadata"]["generateName"])
     finally:
-        if undo is not None and not written:
-            undo()
+        if release is not None:
+            release()

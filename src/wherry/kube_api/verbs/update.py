@@ -43,27 +43,27 @@ async def write(api: Api, call: Call, change: Any) -> tuple[Entry, bool]:
     """
     resource, name = call.resource, call.name or ""
     strategy = api.strategy(resource)
-    undo: Any = None
+    release: Any = None
     created = False
 
     async def step(entry: Entry | None) -> Object | None:
-        nonlocal undo, created
-        if undo is not None:
-            undo()
-            undo = None
+        nonlocal release, created
+        if release is not None:
+            release()
+            release = None
         old = convert.from_storage(resource, entry.decode()) if entry is not None else None
         new: Object = await change(old)
         created = old is None
         if old is not None and new == old:
             return None
-        undo = await strategy.before_write(api, call, new, old)
+        release = await strategy.before_write(api, call, new, old)
         return new
 
     if call.dry_run:
         entry = await api.read(resource, call.namespace, name)
         new = await step(entry)
-        if undo is not None:
-            undo()
+        if release is not None:
+            release()
         if new is None:
             assert entry is not None
             return api.present(resource, entry), False
@@ -74,8 +74,7 @@ async def write(api: Api, call: Call, change: Any) -> tuple[Entry, bool]:
         return Entry(entry.namespace, name, splice(encode(new), entry.revision), entry.revision), False
     try:
         entry, _ = await api.modify(resource, call.namespace, name, step, removable=removable)
-        undo = None
     finally:
-        if undo is not None:
-            undo()
+        if release is not None:
+            release()
     return api.present(resource, entry), created

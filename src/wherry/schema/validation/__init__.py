@@ -53,6 +53,7 @@ _MODULES: Final[dict[Resource, tuple[str, str]]] = {
     builtin.ROLE_BINDINGS: ("policy", "rolebinding"),
     builtin.CLUSTER_ROLE_BINDINGS: ("policy", "clusterrolebinding"),
     builtin.PRIORITY_CLASSES: ("policy", "priorityclass"),
+    builtin.CUSTOM_RESOURCE_DEFINITIONS: (".crd", ""),
     builtin.LEASES: ("policy", "lease"),
     builtin.RUNTIME_CLASSES: ("policy", "runtimeclass"),
     builtin.CERTIFICATE_SIGNING_REQUESTS: ("policy", "csr"),
@@ -68,7 +69,7 @@ def _checks(resource: Resource) -> tuple[CreateCheck | None, UpdateCheck | None]
     if place is None:
         return None, None
     module, prefix = place
-    found = import_module(f"wherry.schema.validation.{module}")
+    found = import_module(f".{module}", __name__)
     stem = f"{prefix}_" if prefix else ""
     return getattr(found, f"{stem}create"), getattr(found, f"{stem}update", None)
 

@@ -6,7 +6,7 @@ from wherry.schema import names
 from wherry.schema.objects import deep_copy, same
 from wherry.schema.resource import Object
 from wherry.schema.selectors import from_label_selector, from_set
-from wherry.schema.validation import selectors
+from wherry.schema.validation import metadata, selectors
 from wherry.schema.validation.field import Causes
 from wherry.schema.validation.pods import template
 
@@ -189,9 +189,30 @@ def statefulset_create(obj: Object, causes: Causes) -> None:
     causes.not_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
     causes.not_negative("spec.ordinals.start", (spec.get("ordinals") or {}).get("start"))
     selector = _selector(spec, "statefulset", causes)
-    template_of(spec, "StatefulSet", causes, selector=selector)
+    _statefulset_template(spec, selector, causes)
     if name := spec.get("serviceName"):
         causes.all_invalid("spec.serviceName", name, names.dns1035_label(name))
+
+
+def _statefulset_template(spec: JsonDict, selector: Any, causes: Causes) -> None:
+    """Labels only: the real server leaves the pod's spec to the creation of pods, since claims become volumes then."""
+    found = spec.get("template")
+    if found is None:
+        causes.required("spec.template")
+        return
+    meta, pod = found.get("metadata") or {}, found.get("spec") or {}
+    if selector is not None and not selector.empty and not selector.matches(meta.get("labels")):
+        causes.invalid(
+            "spec.template.metadata.labels", meta.get("labels"), "`selector` does not match template `labels`"
+        )
+    metadata.labels(meta.get("labels"), "spec.template.labels", causes)
+    metadata.annotations(meta.get("annotations"), "spec.template.annotations", causes)
+    if pod.get("restartPolicy") not in (None, "Always"):
+        causes.unsupported("spec.template.spec.restartPolicy", pod["restartPolicy"], ("Always",))
+    if pod.get("activeDeadlineSeconds") is not None:
+        causes.forbidden(
+            "spec.template.spec.activeDeadlineSeconds", "activeDeadlineSeconds in StatefulSet is not Supported"
+        )
 
 
 def _statefulset_strategy(strategy: JsonDict, causes: Causes) -> None:

@@ -20,7 +20,11 @@ def test_types_know_their_lists() -> None:
     kind = definitions.type_of(PODS)
     assert kind is not None
     ports = kind.fields["spec"].fields["containers"].items.fields["ports"]  # type: ignore[union-attr]
-    assert (ports.keys, ports.merge_key, ports.go_name) == (("containerPort", "protocol"), "containerPort", "[]v1.ContainerPort")
+    assert (ports.keys, ports.merge_key, ports.go_name) == (
+        ("containerPort", "protocol"),
+        "containerPort",
+        "[]v1.ContainerPort",
+    )
 
 
 def test_the_table_finds_adds_and_removes() -> None:

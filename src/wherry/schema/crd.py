@@ -1,0 +1,294 @@
+"""CustomResourceDefinitions: their own validation, and the resources that they bring into being.
+
+`kinds(crd)` gives one `CustomKind` per served version, to be added to the ResourceTable as
+`table.add(kind.resource, extra=kind)`. A CustomKind knows how to decode, default, validate and print its objects.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+from wherry.schema import jsonpath, names, structural
+from wherry.schema.definitions import Type
+from wherry.schema.duration import age
+from wherry.schema.errors import Cause
+from wherry.schema.printers.columns import AGE, NAME, Column, Printer, age_of, name_of
+from wherry.schema.resource import Object, Resource
+from wherry.schema.validation import metadata
+from wherry.schema.validation.field import Causes
+
+JsonDict = dict[str, Any]
+
+UNSUPPORTED_RULES: Final = "validation rules (CEL) are not supported by this server"
+
+
+@dataclass(frozen=True)
+class CustomKind:
+    """One version of a custom resource."""
+
+    resource: Resource
+    version: JsonDict
+    """The entry of `spec.versions`."""
+
+    @property
+    def schema(self) -> JsonDict | None:
+        found: JsonDict | None = (self.version.get("schema") or {}).get("openAPIV3Schema")
+        return found
+
+    @property
+    def openapi(self) -> JsonDict:
+        """The schema as OpenAPI documents show it."""
+        return self.schema or {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+    @property
+    def has_status(self) -> bool:
+        return (self.version.get("subresources") or {}).get("status") is not None
+
+    @property
+    def scale(self) -> JsonDict | None:
+        """`specReplicasPath`, `statusReplicasPath`, `labelSelectorPath`, if the scale subresource is on."""
+        found: JsonDict | None = (self.version.get("subresources") or {}).get("scale")
+        return found
+
+    @cached_property
+    def type(self) -> Type:
+        """For `schema.apply`."""
+        return structural.to_type(self.schema)
+
+    @cached_property
+    def printer(self) -> Printer:
+        return _printer(self.version.get("additionalPrinterColumns") or [])
+
+    def check_fields(self, obj: Object) -> list[str]:
+        """Prune in place; `unknown field "spec.foo"` for each field that was dropped."""
+        return [f'unknown field "{path}"' for path in structural.prune(self.schema, obj)]
+
+    def apply_defaults(self, obj: Object) -> None:
+        structural.apply_defaults(self.schema, obj)
+
+    def validate_create(self, obj: Object) -> list[Cause]:
+        causes = Causes()
+        metadata.validate_create(self.resource, obj, causes)
+        structural.validate(self.schema, obj, causes)
+        return causes
+
+    def validate_update(self, new: Object, old: Object) -> list[Cause]:
+        causes = Causes()
+        metadata.validate_update(new, old, causes)
+        structural.validate(self.schema, new, causes)
+        return causes
+
+
+def kinds(crd: Object) -> list[CustomKind]:
+    """The served versions of a CustomResourceDefinition that has been defaulted; the preferred one first."""
+    spec = crd.get("spec") or {}
+    named = spec.get("names") or {}
+    found = []
+    for version in sorted(spec.get("versions") or (), key=lambda one: version_order(one.get("name", ""))):
+        if not version.get("served"):
+            continue
+        subresources = tuple(sorted(version.get("subresources") or ()))
+        resource = Resource(
+            group=spec.get("group", ""),
+            version=version["name"],
+            kind=named.get("kind", ""),
+            plural=named.get("plural", ""),
+            namespaced=spec.get("scope") == "Namespaced",
+            singular=named.get("singular", ""),
+            short_names=tuple(named.get("shortNames") or ()),
+            categories=tuple(named.get("categories") or ()),
+            subresources=subresources,
+        )
+        found.append(CustomKind(resource, version))
+    return found
+
+
+def version_order(version: str) -> tuple[int, int, int, int, str]:
+    """Sort key that puts v2 before v1 before v1beta2 before v1alpha1 before anything else."""
+    match = re.match(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?\Z", version)
+    if match is None:
+        return 1, 0, 0, 0, version
+    stage = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return 0, stage, -int(match[1]), -int(match[3] or 0), version
+
+
+def _printer(columns: list[JsonDict]) -> Printer:
+    if not columns:
+        return Printer((NAME, AGE), lambda obj, now: [name_of(obj), age_of(obj, now)])
+    paths = [(jsonpath.column(one.get("jsonPath", "")), one.get("type", "string")) for one in columns]
+
+    def row(obj: JsonDict, now: datetime) -> list[Any]:
+        return [name_of(obj), *(_cell(find(obj), kind, now) for find, kind in paths)]
+
+    made = tuple(
+        Column(
+            one.get("name", ""),
+            one.get("type", "string"),
+            one.get("format", ""),
+            one.get("priority", 0),
+            one.get("description", ""),
+        )
+        for one in columns
+    )
+    return Printer((NAME, *made), row)
+
+
+def _cell(values: list[Any], kind: str, now: datetime) -> Any:
+    if not values or values[0] is None:
+        return "<unknown>" if kind == "date" and values else None
+    value = values[0]
+    if kind == "integer":
+        return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if kind == "number":
+        return value if isinstance(value, (int, float)) else None
+    if kind == "boolean":
+        return value if isinstance(value, bool) else None
+    if kind == "date":
+        return age(value, now) if isinstance(value, str) else "<invalid>"
+    return jsonpath.show(value)
+
+
+# --- validation of the definition itself ------------------------------------------------------------------------
+
+
+def create(obj: Object, causes: Causes) -> None:
+    spec = obj.get("spec") or {}
+    name, group = (obj.get("metadata") or {}).get("name") or "", spec.get("group") or ""
+    named = spec.get("names") or {}
+    plural = named.get("plural") or ""
+    wanted = f"{plural}.{group}"
+    if name != wanted:
+        causes.invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group')
+    if not group:
+        causes.required("spec.group")
+    elif problems := names.dns_subdomain(group):
+        causes.invalid("spec.group", group, ",".join(problems))
+    elif "." not in group:
+        causes.invalid("spec.group", group, "should be a domain with at least one dot")
+    causes.one_of("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
+    _names(named, causes)
+    versions = spec.get("versions") or []
+    stored = [one for one in versions if one.get("storage")]
+    if len(stored) != 1:
+        causes.invalid("spec.versions", versions, "must have exactly one version marked as storage version")
+    seen: set[str] = set()
+    for index, version in enumerate(versions):
+        _version(version, f"spec.versions[{index}]", seen, causes)
+    conversion = spec.get("conversion") or {}
+    if conversion.get("strategy") not in (None, "None"):
+        causes.unsupported("spec.conversion.strategy", conversion["strategy"], ("None",))
+
+
+def _names(named: JsonDict, causes: Causes) -> None:
+    for field in ("plural", "singular", "kind", "listKind"):
+        value = named.get(field) or ""
+        path = f"spec.names.{field}"
+        if not value:
+            causes.required(path)
+        elif problems := names.dns1035_label(value.lower() if field in ("kind", "listKind") else value):
+            causes.invalid(path, value, ",".join(problems))
+    for field in ("shortNames", "categories"):
+        for index, value in enumerate(named.get(field) or ()):
+            if problems := names.dns1035_label(value):
+                causes.invalid(f"spec.names.{field}[{index}]", value, ",".join(problems))
+    if named.get("kind") and named.get("kind") == named.get("listKind"):
+        causes.invalid("spec.names.listKind", named["listKind"], "kind and listKind may not be the same")
+
+
+def _version(version: JsonDict, path: str, seen: set[str], causes: Causes) -> None:
+    name = version.get("name") or ""
+    if problems := names.dns1035_label(name):
+        causes.invalid(f"{path}.name", name, ",".join(problems))
+    if name in seen:
+        causes.duplicate(f"{path}.name", name)
+    seen.add(name)
+    schema = (version.get("schema") or {}).get("openAPIV3Schema")
+    if schema is None:
+        causes.required(f"{path}.schema.openAPIV3Schema", "schemas are required")
+    else:
+        where = f"{path}.schema.openAPIV3Schema"
+        if schema.get("type") != "object":
+            causes.invalid(f"{where}.type", schema.get("type") or "", "must be object at the root")
+        check_schema(schema, where, causes, root=True)
+    for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
+        _column(column, f"{path}.additionalPrinterColumns[{index}]", causes)
+    if version.get("selectableFields"):
+        causes.forbidden(f"{path}.selectableFields", "selectable fields are not supported by this server")
+
+
+def _column(column: JsonDict, path: str, causes: Causes) -> None:
+    if not column.get("name"):
+        causes.required(f"{path}.name")
+    kinds = ("integer", "number", "string", "boolean", "date")
+    if not column.get("type"):
+        causes.required(f"{path}.type", f"must be one of {','.join(sorted(kinds))}")
+    elif column["type"] not in kinds:
+        causes.invalid(f"{path}.type", column["type"], f"must be one of {','.join(sorted(kinds))}")
+    if not column.get("jsonPath"):
+        causes.required(f"{path}.jsonPath")
+        return
+    try:
+        jsonpath.column(column["jsonPath"])
+    except ValueError as error:
+        causes.invalid(f"{path}.jsonPath", column["jsonPath"], str(error))
+
+
+_FORBIDDEN_KEYWORDS: Final = ("$ref", "definitions", "dependencies", "id", "patternProperties", "additionalItems")
+
+
+def check_schema(schema: JsonDict, path: str, causes: Causes, *, root: bool = False) -> None:
+    """Whether a schema is structural: each field has a type, and nothing outside the supported keywords."""
+    for keyword in _FORBIDDEN_KEYWORDS:
+        if schema.get(keyword) is not None:
+            causes.forbidden(f"{path}.{keyword}", f"{keyword} is not supported")
+    if schema.get("uniqueItems"):
+        causes.forbidden(
+            f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        )
+    if schema.get("x-kubernetes-validations"):
+        causes.forbidden(f"{path}.x-kubernetes-validations", UNSUPPORTED_RULES)
+    free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
+    kind = schema.get("type")
+    if not kind and not free:
+        causes.required(f"{path}.type", "must not be empty for specified object fields")
+    elif kind and kind not in ("array", "boolean", "integer", "number", "object", "string"):
+        causes.unsupported(f"{path}.type", kind, ("array", "boolean", "integer", "number", "object", "string"))
+    if kind == "array" and not isinstance(schema.get("items"), dict):
+        causes.required(f"{path}.items", "must be specified")
+    if (pattern := schema.get("pattern")) and (problem := structural.check_pattern(pattern)):
+        causes.invalid(f"{path}.pattern", pattern, f"must be a valid regular expression, but isn't: {problem}")
+    if schema.get("properties") and schema.get("additionalProperties") is not None:
+        causes.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
+    for name, child in (schema.get("properties") or {}).items():
+        if root and name == "metadata":
+            continue
+        check_schema(child, f"{path}.properties[{name}]", causes)
+    if isinstance(schema.get("items"), dict):
+        check_schema(schema["items"], f"{path}.items", causes)
+    if isinstance(schema.get("additionalProperties"), dict):
+        check_schema(schema["additionalProperties"], f"{path}.additionalProperties", causes)
+
+
+def update(new: Object, old: Object, causes: Causes, subresource: str) -> None:
+    if subresource == "status":
+        return
+    create(new, causes)
+    after, before = new.get("spec") or {}, old.get("spec") or {}
+    for field in ("group", "scope"):
+        causes.immutable(f"spec.{field}", after.get(field), before.get(field))
+    for field in ("plural", "kind"):
+        causes.immutable(
+            f"spec.names.{field}", (after.get("names") or {}).get(field), (before.get("names") or {}).get(field)
+        )
+    present = {one.get("name") for one in after.get("versions") or ()}
+    for index, stored in enumerate((new.get("status") or {}).get("storedVersions") or ()):
+        if stored not in present:
+            causes.invalid(
+                f"status.storedVersions[{index}]",
+                stored,
+                "missing from spec.versions; "
+                f"{stored} was previously a storage version, and must remain in spec.versions until a storage "
+                "migration ensures no data remains persisted in this version and removes it from status.storedVersions",
+            )

@@ -1,0 +1,52 @@
+"""The Dockerfiles that people write first, built by the real client on stand-in base images, and run."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from docker_client import DockerCli
+
+from wherry.engine.engine import Engine
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+
+DOCKERFILES = Path(__file__).parent / "dockerfiles"
+MAKER = Path(__file__).parents[1] / "images" / "build_images.py"
+
+
+def stand_in(name: str) -> Path:
+    made = subprocess.run([sys.executable, MAKER, name], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return Path(made.stdout.strip())
+
+
+async def test_a_flask_application_is_built_and_answers(
+    docker_cli: DockerCli, wherry_engine: Engine, tmp_path: Path
+) -> None:
+    await wherry_engine.images.load(stand_in("python"))
+    context = shutil.copytree(DOCKERFILES / "flask", tmp_path / "flask")
+    built = await docker_cli("build", "-t", "my-python-app", str(context), timeout=300)
+    assert "Step 7/7" in built.out
+    assert "Successfully tagged my-python-app:latest" in built.out
+
+    again = await docker_cli("build", "-t", "my-python-app", str(context))
+    assert again.out.count("Using cache") == 6
+
+    check = "import app; print(app.app.test_client().get('/').data.decode())"
+    ran = await docker_cli("run", "--rm", "my-python-app", "python", "-c", check)
+    assert "Hello" in ran.out
+
+
+async def test_a_multi_stage_go_build_leaves_the_tools_behind(
+    docker_cli: DockerCli, wherry_engine: Engine, tmp_path: Path
+) -> None:
+    await wherry_engine.images.load(stand_in("golang"))
+    await wherry_engine.images.load(stand_in("alpine"))
+    context = shutil.copytree(DOCKERFILES / "go", tmp_path / "go")
+    await docker_cli("build", "-t", "my-go-app", str(context), timeout=300)
+    ran = await docker_cli("run", "--rm", "my-go-app")
+    assert ran.out == "Hello from Go\n"
+    size = wherry_engine.images.inspect("my-go-app")["Size"]
+    assert size < 20_000_000
