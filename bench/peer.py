@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -179,10 +180,12 @@ def _run(command: list[str], *, check: bool = True) -> None:
 
 def main() -> None:
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     with Peer(directory) as peer:
         print(f"export DOCKER_HOST={peer.host}", flush=True)
-        with_signal = signal.sigwait({signal.SIGINT, signal.SIGTERM})
-        print(f"stopped by {signal.Signals(with_signal).name}")
+        stop.wait()
 
 
 if __name__ == "__main__":

@@ -113,12 +113,29 @@ def _add(archive: tarfile.TarFile, name: str, kind: bytes, mode: int, data: byte
     archive.addfile(member, io.BytesIO(data))
 
 
+def extra_authorities(directory: Path) -> None:
+    """The certificates that this machine trusts beyond Debian's own, one file each.
+
+    `update-ca-certificates` inside the image keeps what lies in /usr/local/share/ca-certificates.
+    """
+    packaged = {path.read_text().strip() for path in Path("/usr/share/ca-certificates").rglob("*.crt")}
+    marker = "-----END CERTIFICATE-----"
+    for number, text in enumerate(CA_BUNDLE.read_text().split(marker)):
+        certificate = (text[text.find("-----BEGIN") :] + marker).strip()
+        if text.strip() and certificate not in packaged:
+            (directory / f"machine-{number}.crt").write_text(certificate + "\n")
+
+
 def make_debian(target: Path) -> None:
     """debian:bookworm-slim and debian:latest: Debian 12 by mmdebstrap, with this machine's sources and CAs."""
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
         layer = Path(work) / "layer.tar"
+        authorities = Path(work) / "authorities"
+        authorities.mkdir()
+        extra_authorities(authorities)
         hooks = [
-            'mkdir -p "$1/etc/ssl/certs"',
+            'mkdir -p "$1/etc/ssl/certs" "$1/usr/local/share/ca-certificates"',
+            f'find {authorities} -name "*.crt" -exec cp {{}} "$1/usr/local/share/ca-certificates/" ";"',
             f'cp {CA_BUNDLE} "$1/etc/ssl/certs/ca-certificates.crt"',
             'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin "$1"/var/log/*.log',
             'rm -f "$1/etc/hostname" "$1/etc/resolv.conf"',

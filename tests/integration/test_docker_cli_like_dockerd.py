@@ -100,7 +100,7 @@ STORIES = {
     "networks": [
         "network ls --format '{{.Name}} {{.Driver}} {{.Scope}}'",
         "network create --subnet 10.211.0.0/24 --label a=b blue",
-        "network inspect -f '{{.Name}} {{.Driver}} {{(index .IPAM.Config 0).Subnet}} {{json .Labels}} {{.Internal}}' blue",
+        "network inspect -f '{{.Name}} {{.Driver}} {{(index .IPAM.Config 0).Subnet}} {{json .Labels}}' blue",
         "network create blue",
         "run --rm --network blue --ip 10.211.0.9 busybox ip -4 -o addr show eth0",
         "run --rm --network nope busybox true",

@@ -210,7 +210,10 @@ async def node(wherry_engine: "Engine", busybox_archive: Path) -> AsyncIterator[
 
 async def test_a_pod_runs_at_once_and_goes_at_once(node: Node) -> None:
     begun = time.monotonic()
-    await node.create(make_pod("quick"))
+    # A signal before the shell has set its trap would be lost: wait until it says that it has.
+    script = f"trap 'exit 0' TERM; touch /up; {WAIT_FOR_TERM}"
+    probe = {"exec": {"command": ["test", "-e", "/up"]}, "periodSeconds": 1}
+    await node.create(make_pod("quick", script, container={"readinessProbe": probe}))
     pod = await node.running("quick")
     assert time.monotonic() - begun < 5
     assert pod["status"]["podIP"].startswith("10.")
@@ -526,7 +529,7 @@ async def test_the_node_api_serves_logs_exec_and_stats(node: Node) -> None:
 
 
 async def test_log_agents_find_the_logs(node: Node) -> None:
-    await node.create(make_pod("logged", f"echo hello; {WAIT_FOR_TERM}"))
+    await node.create(make_pod("logged", f"trap 'exit 0' TERM; echo hello; {WAIT_FOR_TERM}"))
     pod = await node.running("logged")
     uid = pod["metadata"]["uid"]
     path = node.engine.instance.root / "log" / "pods" / f"default_logged_{uid}" / "c" / "0.log"

@@ -31,6 +31,7 @@ from wherry.controllers.persistent_volumes import (
 from wherry.controllers.pod_gc import PodGCController
 from wherry.controllers.replicaset import ReplicaSetController
 from wherry.controllers.replication_controller import ReplicationControllerController
+from wherry.controllers.resource_quota import ResourceQuotaController
 from wherry.controllers.root_ca import RootCAController
 from wherry.controllers.service_accounts import ServiceAccountController
 from wherry.controllers.statefulset import StatefulSetController
@@ -102,6 +103,7 @@ class ControllerManager:
             DisruptionController(),
             HorizontalPodAutoscalerController(self._client, self.catalog),
             EphemeralVolumeController(),
+            ResourceQuotaController(self.catalog),
             PersistentVolumeClaimController(self.options.volumes),
             PersistentVolumeController(self.options.volumes),
             ClaimProtectionController(),

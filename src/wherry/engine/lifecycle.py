@@ -307,7 +307,6 @@ class Lifecycle:
     def _monitor_options(self, container: Container) -> monitor.MonitorOptions:
         record, config = container.record, container.config
         driver = container.host_config["LogConfig"]["Type"]
-        bounds = logs.limits(container.host_config["LogConfig"])
         return monitor.MonitorOptions(
             container_id=record.id,
             name=record.name,
@@ -317,7 +316,6 @@ class Lifecycle:
             stdin=bool(config["OpenStdin"]),
             leave_stdin_open=not config["StdinOnce"],
             log=None if driver == "none" else Path(record.log_path),
-            log_limit=logs.last_resort(bounds),
         )
 
     def _running(self, container: Container, started: monitor.Started, sandbox: NetworkSandbox) -> None:

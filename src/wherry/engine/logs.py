@@ -189,7 +189,7 @@ async def _follow(
                     yield batch
                 if decoder.past_end:
                     return
-                following = _next_file(path, os.fstat(file.fileno()).st_ino)
+                following = _next_file(path, os.fstat(file.fileno()).st_ino, decoder.last)
                 if following is not None:
                     # The monitor closes the old file before the new one appears: read its last words, then move on.
                     async for batch in _drain(file, decoder):
@@ -212,8 +212,11 @@ async def _follow(
             file.close()
 
 
-def _next_file(path: Path, inode: int) -> IO[bytes] | None:
-    """The file that follows the one with `inode`, opened; None while that is the current one."""
+def _next_file(path: Path, inode: int, last: bytes) -> IO[bytes] | None:
+    """The file that follows the one with `inode`, opened; None while that is the current one.
+
+    When that one has been deleted already: the oldest that begins after `last`, the time of the last record read.
+    """
     try:
         current = _open(path)
     except FileNotFoundError:
@@ -227,8 +230,11 @@ def _next_file(path: Path, inode: int) -> IO[bytes] | None:
         try:
             if older.stat().st_ino == inode:
                 break
+            with _open(older) as file:
+                begins = file.read(_TIME)
         except FileNotFoundError:
-            # Ours is gone already: everything that is left is newer.
+            break
+        if begins <= last:
             break
         newer = older
     if newer == path:
@@ -322,10 +328,14 @@ class _Decoder:
                          ((ord("o"), STDOUT, query.stdout), (ord("e"), STDERR, query.stderr)) if on}  # fmt: skip
         self._middle: set[int] = set()
         self.past_end = False
+        self.last = b""
+        """The time of the last record read."""
 
     def feed(self, block: bytes) -> list[Frame]:
         lines = (self._rest + block).split(b"\n")
         self._rest = lines.pop()
+        if lines:
+            self.last = lines[-1][:_TIME]
         streams = self._streams
         if not (self._since or self._until or self._timestamps or self._details):
             # The common case, and the one that is read a million lines at a time.
@@ -381,8 +391,9 @@ def _bound(seconds: float) -> bytes:
 class LogRotation:
     """Keeps one running container's log within its limits.
 
-    Looks at the file's size every few seconds, sooner when it grows fast. Should this process be dead, the
-    monitor's own bound (`last_resort`) still holds: nothing fills a disk.
+    Looks at the file's size every few seconds, sooner when it grows fast, and first of all when it begins: what
+    grew while no engine ran is rotated then. The monitor's own `--log-size-max` is no help: it counts on through
+    our rotations (conmon 2.1.6), so it would throw away lines of a log that is within its bounds.
     """
 
     _SLOWEST, _FASTEST = 5.0, 0.2
@@ -395,7 +406,7 @@ class LogRotation:
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        self._schedule(self._SLOWEST)
+        self._schedule(self._FASTEST)
 
     def stop(self) -> None:
         if self._handle is not None:
@@ -423,11 +434,6 @@ class LogRotation:
         self._size = size
         until_full = (self._limits.max_size - size) / rate if rate else self._SLOWEST
         self._schedule(min(self._SLOWEST, max(self._FASTEST, until_full / 2)))
-
-
-def last_resort(bounds: LogLimits) -> int:
-    """The size at which the monitor itself starts the file anew: beyond what rotation lets it reach."""
-    return bounds.max_size * 4
 
 
 def rotate(path: Path, bundle: Path, max_files: int) -> None:

@@ -35,7 +35,7 @@ _START_TIMEOUT = 120.0
 
 @dataclass(frozen=True)
 class MonitorOptions:
-    """How a container is to be held. `log` is the log file (None: keep none), `log_limit` its last-resort bound."""
+    """How a container is to be held. `log` is the log file (None: keep none)."""
 
     container_id: str
     name: str
@@ -45,7 +45,6 @@ class MonitorOptions:
     stdin: bool = False
     leave_stdin_open: bool = True
     log: Path | None = None
-    log_limit: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,6 @@ async def create(runtime: Runtime, options: MonitorOptions) -> Started:
         command += ["--log-path", "off"]
     else:
         command += ["--log-path", f"k8s-file:{options.log}"]
-        if options.log_limit:
-            command += ["--log-size-max", str(options.log_limit)]
     if options.terminal:
         command.append("--terminal")
     if options.stdin:

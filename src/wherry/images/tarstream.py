@@ -47,6 +47,10 @@ class Entry:
     """Every byte of the archive between the previous entry's content (with its padding) and this one's."""
 
 
+class _UnexpectedEnd(BadArchive):
+    """The stream ended inside something."""
+
+
 class TarReader:
     """Entries of a tar stream given as chunks of bytes.
 
@@ -206,7 +210,7 @@ class TarReader:
         while missing:
             try:
                 piece = self._some(missing)
-            except BadArchive:
+            except _UnexpectedEnd:
                 if allow_end and missing == size:
                     return b""
                 raise
@@ -219,7 +223,7 @@ class TarReader:
             if chunk:
                 self._buffer, self._position = memoryview(chunk), 0
                 return
-        raise BadArchive("unexpected EOF")
+        raise _UnexpectedEnd("unexpected EOF")
 
     def _rest(self) -> bytes:
         parts = [bytes(self._buffer[self._position :])]

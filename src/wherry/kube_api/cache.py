@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 WINDOW = 4096
 """Events kept per resource for watchers that lag or resume."""
 
+MAX_JOINED = 4 << 20
+"""Bytes of one joined list that are worth keeping for the next who asks."""
+
 PRELOAD = 4000
 """Revisions of history that are replayed at start, so that watches resume across a restart."""
 
@@ -74,6 +77,8 @@ class ResourceCache:
         self.watchers: set[Callable[[], None]] = set()
         self._listeners: list[Callable[[CacheEvent], None]] = []
         self._sorted: dict[str, list[str]] = {}
+        self._joined: dict[str | None, bytes] = {}
+        self._asked: set[str | None] = set()
         self._flush_scheduled = False
 
     # -- reading
@@ -99,6 +104,16 @@ class ResourceCache:
 
     def size(self, namespace: str | None = None) -> int:
         return self.count if namespace is None else len(self.objects.get(namespace, ()))
+
+    def joined(self, namespace: str | None) -> bytes:
+        """All objects' bytes with commas between. Kept from the second time on, until something changes."""
+        found = self._joined.get(namespace)
+        if found is None:
+            found = b",".join([entry.data for entry in self.entries(namespace)])
+            if namespace in self._asked and len(found) <= MAX_JOINED:
+                self._joined[namespace] = found
+            self._asked.add(namespace)
+        return found
 
     @property
     def end(self) -> int:
@@ -160,6 +175,9 @@ class ResourceCache:
                 self.count += 1
             event = CacheEvent(entry, previous, False)
         self.changed = revision
+        if self._asked:
+            self._joined.clear()
+            self._asked.clear()
         self.events.append(event)
         if len(self.events) > 2 * WINDOW:
             self.start_revision = self.events[WINDOW - 1].entry.revision

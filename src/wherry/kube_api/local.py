@@ -4,7 +4,6 @@ Objects of watch events are shared by all in-process watchers: never change them
 """
 
 import asyncio
-import copy
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +22,7 @@ from wherry.kube_api.verbs.list import list_
 from wherry.kube_api.verbs.patch import patch as patch_verb
 from wherry.kube_api.verbs.update import update
 from wherry.kube_api.verbs.watch import WatchStream
+from wherry.schema.objects import deep_copy
 from wherry.schema.resource import Object, Resource
 
 BOOKMARK_SECONDS = 60.0
@@ -122,7 +122,7 @@ class LocalClient:
         call = self._call("create", resource, space, name, subresource=subresource or "")
         action = find_action(resource, call.subresource)
         if action is not None:
-            result: Object = await action(self._api, call, copy.deepcopy(obj))
+            result: Object = await action(self._api, call, deep_copy(obj))
             return result
         return (await create(self._api, call, _copy(obj))).decode()
 
@@ -150,7 +150,7 @@ class LocalClient:
             "patch", resource, namespace, name, subresource=subresource or "", force=force,
             field_manager=field_manager or self._manager,
         )  # fmt: skip
-        entry, _ = await patch_verb(self._api, call, copy.deepcopy(patch), type.value)
+        entry, _ = await patch_verb(self._api, call, deep_copy(patch), type.value)
         return entry.decode()
 
     async def delete(

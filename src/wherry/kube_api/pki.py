@@ -170,6 +170,7 @@ def _still_good(pair: KeyPair, ca: KeyPair, names: Sequence[str]) -> bool:
     if not (pair.cert.exists() and pair.key.exists()):
         return False
     from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
 
     cert = x509.load_pem_x509_certificate(pair.cert.read_bytes())
     now = datetime.datetime.now(datetime.UTC)
@@ -178,7 +179,7 @@ def _still_good(pair: KeyPair, ca: KeyPair, names: Sequence[str]) -> bool:
     issuer = x509.load_pem_x509_certificate(ca.cert.read_bytes())
     try:
         cert.verify_directly_issued_by(issuer)
-    except Exception:  # noqa: BLE001 (any failure to verify means: make it anew)
+    except (ValueError, TypeError, InvalidSignature):
         return False
     if not names:
         return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from wherry.kube_api.call import Call
 from wherry.kube_api.objects import Entry
+from wherry.schema.defaults import initial_status
 from wherry.schema.resource import Object, Resource
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class Strategy:
 
     def initial_status(self, obj: Object) -> None:
         """What status a new object begins with."""
+        status = initial_status(self.resource)
+        if status is not None:
+            obj["status"] = status
 
     def prepare_update(self, api: "Api", call: Call, obj: Object, old: Object) -> None:
         """The main resource's PUT and PATCH: status stays what it was."""

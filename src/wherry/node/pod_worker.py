@@ -16,7 +16,7 @@ from typing import Any
 from wherry.client.api import Client
 from wherry.client.clock import Clock
 from wherry.host.instance import Instance
-from wherry.node import container_spec, env, pods
+from wherry.node import adoption, container_spec, env, pods
 from wherry.node.container_logs import LogLinks
 from wherry.node.container_spec import Mount, Placement
 from wherry.node.decide import Action, Decision, Finish, Kill, Prepare, Remove, Start, TearDown, decide
@@ -543,12 +543,14 @@ class PodWorker:
                 if not isinstance(error, NoSuchContainer):
                     why = f"PreStopHook failed: {error}" if str(error) else "PreStopHook failed"
                     self._node.record(self.pod, "Warning", "FailedPreStopHook", why, action.name)
-        deadline = max(deadline, clock.time() + MIN_GRACE)
+        # Whoever comes last (a sidecar, a container with a long preStop hook) still gets a moment to end by itself.
+        least = clock.time() + MIN_GRACE
+        deadline = max(deadline, least)
         exited = self._exits.setdefault(view.id, asyncio.Event())
         try:
             await self._node.runtime.terminate(view.id)
-            while not exited.is_set() and self._remaining(deadline) > 0:
-                await self._wait_exit(exited, self._remaining(deadline))
+            while not exited.is_set() and (left := self._remaining(deadline, least)) > 0:
+                await self._wait_exit(exited, left)
             if not exited.is_set():
                 await self._node.runtime.kill(view.id)
                 await self._wait_exit(exited, 10.0)
@@ -559,9 +561,10 @@ class PodWorker:
             # The engine did not tell of an end: look for ourselves before trying again.
             await self._reload(view.id)
 
-    def _remaining(self, deadline: float) -> float:
+    def _remaining(self, deadline: float, least: float = 0.0) -> float:
+        """Seconds until `deadline`, or until the pod's own end if that is earlier, but never before `least`."""
         if self._kill_before is not None:
-            deadline = min(deadline, self._kill_before)
+            deadline = max(least, min(deadline, self._kill_before))
         return max(0.0, deadline - self._node.clock.time())
 
     async def _wait_exit(self, exited: asyncio.Event, timeout: float) -> None:
@@ -670,49 +673,11 @@ class PodWorker:
 
     def _seed(self) -> None:
         """After a restart: what the API last said of readiness holds until a probe says otherwise."""
-        status = self.pod.get("status") or {}
-        known = {}
-        for group in ("initContainerStatuses", "containerStatuses"):
-            for entry in status.get(group) or []:
-                known[entry.get("containerID", "").partition("://")[2]] = entry
-        for views in self._containers.values():
-            for view in views:
-                entry = known.get(view.id)
-                if view.running and entry is not None:
-                    if entry.get("started"):
-                        self._started.add(view.id)
-                    if entry.get("ready"):
-                        self._ready.add(view.id)
-        self._seed_lost(status)
-
-    def _seed_lost(self, status: Object) -> None:
-        """A container that the API saw running and that the engine has no more."""
-        for entry in status.get("containerStatuses") or []:
-            id = entry.get("containerID", "").partition("://")[2]
-            running = (entry.get("state") or {}).get("running")
-            if not id or not running or self.owns(id):
-                continue
-            newer = self.container(entry["name"])
-            attempt = int(entry.get("restartCount") or 0)
-            if newer is not None and newer.attempt >= attempt:
-                continue
-            started = pods.parse_time(running.get("startedAt")) or 0.0
-            self._put(
-                ContainerView(
-                    id=id,
-                    name=entry["name"],
-                    attempt=attempt,
-                    state="exited",
-                    sandbox=self._sandbox.id if self._sandbox else "",
-                    created_at=started,
-                    started_at=started,
-                    finished_at=self._node.clock.time(),
-                    exit_code=137,
-                    image=entry.get("image", ""),
-                    image_id=entry.get("imageID", ""),
-                    lost=True,
-                )
-            )
+        views = [view for attempts in self._containers.values() for view in attempts]
+        self._started, self._ready = adoption.still_true(self.pod, views)
+        sandbox = self._sandbox.id if self._sandbox else ""
+        for view in adoption.lost(self.pod, views, sandbox, self._node.clock.time()):
+            self._put(view)
 
     def _adopt_probes(self) -> None:
         for views in self._containers.values():

@@ -70,7 +70,7 @@ def find(
             reasons.append(f"{total - hopeless} {NO_VICTIMS}")
         if hopeless:
             reasons.append(f"{hopeless} {NOT_HELPFUL}")
-        return None, f"0/{total} nodes are available: {', '.join(reasons)}."
+        return None, f"0/{total} nodes are available: {', '.join(sorted(reasons))}."
     return min(found, key=Candidate.rank), ""
 
 

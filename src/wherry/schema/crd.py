@@ -150,9 +150,6 @@ def _cell(values: list[Any], kind: str, now: datetime) -> Any:
     return jsonpath.show(value)
 
 
-# --- validation of the definition itself ------------------------------------------------------------------------
-
-
 def create(obj: Object, causes: Causes) -> None:
     spec = obj.get("spec") or {}
     name, group = (obj.get("metadata") or {}).get("name") or "", spec.get("group") or ""

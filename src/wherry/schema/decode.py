@@ -23,9 +23,6 @@ MAX_DEPTH: Final = 200
 """Deepest nesting of a body that is looked at; deeper ones are refused."""
 
 
-# --- bytes ------------------------------------------------------------------------------------------------------
-
-
 class _Seen(dict[str, Any]):
     """A decoded JSON object that remembers which of its keys stood there twice."""
 
@@ -69,9 +66,6 @@ def _collect_duplicates(value: Any, path: str, messages: list[str]) -> None:
 
 def _child(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
-
-
-# --- fields -----------------------------------------------------------------------------------------------------
 
 
 def check_fields(resource: Resource, obj: Object) -> list[str]:

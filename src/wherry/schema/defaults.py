@@ -6,13 +6,15 @@ again changes nothing. Kinds without defaults pass untouched. Pods and templates
 
 import base64
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 from wherry.schema import builtin, defaults_pod
 from wherry.schema.defaults_pod import qos_class
+from wherry.schema.objects import deep_copy
 from wherry.schema.resource import Object, Resource
 
-__all__ = ["apply_defaults", "generate_job_selector", "qos_class"]
+__all__ = ["apply_defaults", "generate_job_selector", "initial_status", "qos_class"]
 
 JsonDict = dict[str, Any]
 
@@ -24,13 +26,22 @@ def apply_defaults(resource: Resource, obj: Object) -> None:
         default(obj)
 
 
+def initial_status(resource: Resource) -> Object | None:
+    """The status that a new object of this kind begins with; None for kinds without one. Pods: see `qos_class`."""
+    return deep_copy(_initial_status(resource))
+
+
+@cache
+def _initial_status(resource: Resource) -> Object | None:
+    blank: Object = {}
+    apply_defaults(resource, blank)
+    return blank.get("status")
+
+
 def _blank(obj: JsonDict, field: str, value: Any) -> None:
     """Default for fields whose empty value means absent."""
     if not obj.get(field):
         obj[field] = value
-
-
-# --- core -------------------------------------------------------------------------------------------------------
 
 
 def _service(obj: JsonDict) -> None:
@@ -149,9 +160,6 @@ def _event(obj: JsonDict) -> None:
         obj.setdefault(field, None)
     for field in ("reportingComponent", "reportingInstance"):
         obj.setdefault(field, "")
-
-
-# --- workloads --------------------------------------------------------------------------------------------------
 
 
 def _template_of(spec: JsonDict) -> None:
@@ -301,9 +309,6 @@ def _autoscaler_v1(obj: JsonDict) -> None:
         status.setdefault(field, 0)
 
 
-# --- networking, policy, access ---------------------------------------------------------------------------------
-
-
 def _ingress(obj: JsonDict) -> None:
     obj.setdefault("spec", {})
     obj.setdefault("status", {}).setdefault("loadBalancer", {})
@@ -378,9 +383,6 @@ def _mutating_webhooks(obj: JsonDict) -> None:
     _webhooks(obj)
     for webhook in obj.get("webhooks") or ():
         _blank(webhook, "reinvocationPolicy", "Never")
-
-
-# --- storage, scheduling, extensions ----------------------------------------------------------------------------
 
 
 def _storage_class(obj: JsonDict) -> None:

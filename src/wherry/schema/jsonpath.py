@@ -171,9 +171,6 @@ def _unquote(text: str) -> str:
     return re.sub(r"\\(.)", lambda match: escapes.get(match[1], match[0]), text[1:-1])
 
 
-# --- expressions ------------------------------------------------------------------------------------------------
-
-
 class _Compiler:
     def __init__(self, text: str, allow_missing: bool) -> None:
         self.text = text

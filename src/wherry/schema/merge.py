@@ -23,9 +23,6 @@ def _unprocessable(why: str) -> Invalid:
     )
 
 
-# --- RFC 6902 ---------------------------------------------------------------------------------------------------
-
-
 def json_patch(obj: Object, patch: Any) -> Object:
     """Apply a list of operations (add, remove, replace, move, copy, test)."""
     if not isinstance(patch, list):
@@ -164,9 +161,6 @@ def _remove(document: Any, path: str) -> tuple[Any, Any]:
     return document, removed
 
 
-# --- RFC 7386 ---------------------------------------------------------------------------------------------------
-
-
 def merge_patch(obj: Any, patch: Any) -> Any:
     """Apply a JSON merge patch: objects merge, null deletes, everything else replaces."""
     if not isinstance(patch, dict):
@@ -188,8 +182,6 @@ def _merge_into(target: dict[str, Any], patch: dict[str, Any]) -> None:
         else:
             target[key] = deep_copy(value)
 
-
-# --- strategic merge --------------------------------------------------------------------------------------------
 
 _PATCH: Final = "$patch"
 _RETAIN: Final = "$retainKeys"

@@ -118,8 +118,6 @@ class _Builder:
             if len(schema["x-kubernetes-group-version-kind"]) == 1
         }
 
-    # --- schemas ---
-
     def schemas(self) -> JsonDict:
         made: JsonDict = {}
         pending = list(self.wanted)
@@ -182,8 +180,6 @@ class _Builder:
     def list_schema_of(self, resource: Resource) -> JsonDict:
         found = self.by_kind.get((resource.group, resource.version, f"{resource.kind}List"))
         return self.reference(found) if found else {"type": "object"}
-
-    # --- paths ---
 
     def paths(self, rows: Iterable[Resource]) -> JsonDict:
         made: JsonDict = {}

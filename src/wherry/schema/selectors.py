@@ -100,8 +100,6 @@ def _integer(text: str) -> int | None:
     return number if -(2**63) <= number < 2**63 else None
 
 
-# --- label selector strings -------------------------------------------------------------------------------------
-
 _TOKEN: Final = re.compile(r"[ \t\r\n]*(?:(==|!=|[=!(),<>])|([^=!(),<> \t\r\n]+)|\Z)")
 _OPERATORS: Final = {"in": IN, "notin": NOT_IN, "=": EQUALS, "==": EQUALS, "!=": NOT_EQUALS, ">": GREATER, "<": LESS}
 _SYMBOLS: Final = frozenset({"==", "!=", "=", "!", "(", ")", ",", "<", ">"})
@@ -242,8 +240,6 @@ def parse_labels(text: str) -> Selector:
     return Selector(tuple(sorted(_Parser(text).parse(), key=lambda requirement: requirement.key)))
 
 
-# --- structs ----------------------------------------------------------------------------------------------------
-
 _STRUCT_OPERATORS: Final = {"In": IN, "NotIn": NOT_IN, "Exists": EXISTS, "DoesNotExist": ABSENT}
 _NODE_OPERATORS: Final = _STRUCT_OPERATORS | {"Gt": GREATER, "Lt": LESS}
 
@@ -317,9 +313,6 @@ def node_selector_matches(selector: Mapping[str, Any] | None, node: Mapping[str,
     if selector is None:
         return True
     return any(node_selector_term_matches(term, node) for term in selector.get("nodeSelectorTerms") or ())
-
-
-# --- field selectors --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,6 @@ def to_type(schema: Schema | None, *, root: bool = True) -> Type:
     return Type(kind) if kind in ("string", "boolean", "integer", "number") else ANY
 
 
-# --- pruning ----------------------------------------------------------------------------------------------------
-
-
 def prune(schema: Schema | None, obj: Any) -> list[str]:
     """Drop unspecified fields in place; returns their paths (`spec.foo`), for strict field validation."""
     dropped: list[str] = []
@@ -94,9 +91,6 @@ def _prune(
             del value[name]
 
 
-# --- defaulting -------------------------------------------------------------------------------------------------
-
-
 def apply_defaults(schema: Schema | None, value: Any) -> None:
     """Fill in the schema's defaults, in place. Nulls of fields that have a default and are not nullable go first."""
     if schema is None:
@@ -118,9 +112,6 @@ def apply_defaults(schema: Schema | None, value: Any) -> None:
     elif isinstance(value, list):
         for item in value:
             apply_defaults(schema.get("items"), item)
-
-
-# --- validation -------------------------------------------------------------------------------------------------
 
 
 def validate(schema: Schema | None, obj: Any, causes: Causes, path: str = "") -> None:

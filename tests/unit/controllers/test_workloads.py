@@ -198,3 +198,17 @@ async def test_a_budget_counts_what_may_be_disrupted(world: Any) -> None:
     await world.settle()
     status = (await world.client.get(b.POD_DISRUPTION_BUDGETS, "b", "default"))["status"]
     assert (status["currentHealthy"], status["desiredHealthy"], status["disruptionsAllowed"]) == (4, 3, 1)
+
+
+async def test_a_quota_tells_what_is_used(world: Any) -> None:
+    pods = workload("Deployment", replicas=2)
+    container = {"name": "c", "image": "a", "resources": {"requests": {"cpu": "250m"}}}
+    pods["spec"]["template"] = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [container]}}
+    await world.client.create(b.DEPLOYMENTS, pods)
+    hard = {"pods": "10", "requests.cpu": "2", "count/deployments.apps": "3"}
+    await world.client.create(
+        b.RESOURCE_QUOTAS, {"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": hard}}
+    )
+    await world.settle()
+    status = (await world.client.get(b.RESOURCE_QUOTAS, "q", "default"))["status"]
+    assert status["used"] == {"pods": "2", "requests.cpu": "500m", "count/deployments.apps": "1"}

@@ -135,7 +135,7 @@ def test_spreading_over_zones(profile: Profile) -> None:
         found.add_pod(one)
     zones = sorted("1" if one.node in "ab" else "2" for one in found.pods.values())
     assert zones == ["1", "1", "2", "2"]
-    passed, diagnosis = profile.feasible(pod("q", topologySpreadConstraints=[rule]), found)
+    _, diagnosis = profile.feasible(pod("q", topologySpreadConstraints=[rule]), found)
     reasons = [refusal.reason for refusal in diagnosis.refusals]
     assert reasons == ["node(s) didn't match pod topology spread constraints (missing required label)"]
 

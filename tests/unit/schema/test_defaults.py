@@ -51,3 +51,12 @@ def test_pull_policy(image: str, policy: str) -> None:
     from wherry.schema.defaults_pod import pull_policy
 
     assert pull_policy(image) == policy
+
+
+def test_initial_status() -> None:
+    from wherry.schema.builtin import CONFIG_MAPS, DEPLOYMENTS, PERSISTENT_VOLUME_CLAIMS, SERVICES
+
+    assert defaults.initial_status(DEPLOYMENTS) == {}
+    assert defaults.initial_status(SERVICES) == {"loadBalancer": {}}
+    assert defaults.initial_status(PERSISTENT_VOLUME_CLAIMS) == {"phase": "Pending"}
+    assert defaults.initial_status(CONFIG_MAPS) is None

@@ -31,7 +31,7 @@ from wherry.kube_api.verbs.create import create
 from wherry.kube_api.verbs.delete import delete
 from wherry.kube_api.verbs.deletecollection import delete_collection
 from wherry.kube_api.verbs.get import get
-from wherry.kube_api.verbs.list import Page, head, list_
+from wherry.kube_api.verbs.list import Page, head, list_, list_joined
 from wherry.kube_api.verbs.update import update
 from wherry.schema import errors
 from wherry.schema.builtin import NOT_STORED
@@ -255,7 +255,9 @@ class App:
         return self._object(call, representation, await get(self._api, call), False, request=request)
 
     async def _list(self, request: Request, call: Call, representation: Representation) -> Answer:
-        return self._page(request, call, representation, await list_(self._api, call))
+        if representation.shape:
+            return self._page(request, call, representation, await list_(self._api, call))
+        return self._page(request, call, representation, await list_joined(self._api, call))
 
     def _page(self, request: Request, call: Call, representation: Representation, page: Page) -> Response:
         resource = call.resource
@@ -264,7 +266,7 @@ class App:
         elif representation.shape:
             data = shapes.partial_list(page)
         else:
-            items = b",".join([entry.data for entry in page.entries])
+            items = page.joined if page.joined is not None else b",".join([entry.data for entry in page.entries])
             data = b"%b%b]}\n" % (head(f"{resource.kind}List", resource.api_version, page), items)
         return _finish(request, call, representation, data)
 

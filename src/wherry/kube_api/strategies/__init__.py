@@ -1,9 +1,9 @@
 """The exceptions: resources that are not written by the rule in `strategy.py`, one file each."""
 
-from wherry.kube_api.strategies.certificates import CertificateStrategy
 from typing import TYPE_CHECKING
 
 from wherry.kube_api.call import Call
+from wherry.kube_api.strategies.certificates import CertificateStrategy
 from wherry.kube_api.strategies.namespaces import NamespaceStrategy
 from wherry.kube_api.strategies.pods import PodStrategy
 from wherry.kube_api.strategies.services import ServiceStrategy

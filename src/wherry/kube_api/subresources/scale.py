@@ -3,7 +3,6 @@
 https://kubernetes.io/docs/reference/kubernetes-api/ (Scale v1 autoscaling); custom resources give their own paths.
 """
 
-import copy
 from typing import Any
 
 import orjson
@@ -16,7 +15,7 @@ from wherry.kube_api.pipeline import prepare_changed
 from wherry.kube_api.verbs.get import get
 from wherry.kube_api.verbs.update import write
 from wherry.schema import builtin, errors, selectors
-from wherry.schema.objects import dig
+from wherry.schema.objects import deep_copy, dig
 from wherry.schema.resource import Object, Resource
 
 SCALE = Resource("autoscaling", "v1", "Scale", "scales")
@@ -78,7 +77,7 @@ async def write_scale(api: Api, call: Call, body: Any, patch_type: str) -> tuple
         scale = to_scale(api, call.resource, current)
         wanted = body
         if patch_type:
-            wanted = rules.patched(api, call.with_(resource=SCALE), scale, copy.deepcopy(body), patch_type)
+            wanted = rules.patched(api, call.with_(resource=SCALE), scale, deep_copy(body), patch_type)
         if not isinstance(wanted, dict) or wanted.get("kind") not in (None, "Scale"):
             raise errors.BadRequest("the body of the request must be a Scale object")
         version = dig(wanted, "metadata", "resourceVersion")
@@ -91,7 +90,7 @@ async def write_scale(api: Api, call: Call, body: Any, patch_type: str) -> tuple
                 [errors.Cause("FieldValueInvalid",
                               f"Invalid value: {replicas}: must be greater than or equal to 0", "spec.replicas")],
             )  # fmt: skip
-        new = copy.deepcopy(current)
+        new = deep_copy(current)
         target = new
         spec_path = _paths(api, call.resource)[0]
         for part in spec_path[:-1]:

@@ -1,6 +1,5 @@
 """PATCH: JSON patch, merge patch, strategic merge patch, and server-side apply."""
 
-import copy
 from typing import Any
 
 from wherry.kube_api import rules
@@ -10,6 +9,7 @@ from wherry.kube_api.objects import Entry
 from wherry.kube_api.pipeline import check_fields, check_object, prepare_changed, prepare_new
 from wherry.kube_api.verbs.update import write
 from wherry.schema import errors
+from wherry.schema.objects import deep_copy
 from wherry.schema.resource import Object
 
 JSON = "application/json-patch+json"
@@ -35,9 +35,9 @@ async def patch(api: Api, call: Call, body: Any, type_: str) -> tuple[Entry, boo
         if current is None:
             if type_ != APPLY or call.subresource:
                 raise api.not_found(call.resource, call.name or "")
-            return await _create_by_apply(api, call, copy.deepcopy(body))
+            return await _create_by_apply(api, call, deep_copy(body))
         try:
-            new = rules.patched(api, call, copy.deepcopy(current), copy.deepcopy(body), type_)
+            new = rules.patched(api, call, deep_copy(current), deep_copy(body), type_)
         except ValueError as error:
             raise errors.BadRequest(str(error)) from error
         new = check_object(call, new)

@@ -1,6 +1,5 @@
 """PUT: replace an object, its status, or another part of it that has a URL of its own."""
 
-import copy
 from typing import Any
 
 from wherry.kube_api import convert
@@ -9,6 +8,7 @@ from wherry.kube_api.call import Call
 from wherry.kube_api.objects import Entry, encode
 from wherry.kube_api.pipeline import check_fields, check_object, prepare_changed, prepare_new, removable
 from wherry.schema import errors
+from wherry.schema.objects import deep_copy
 from wherry.schema.resource import Object
 
 
@@ -30,8 +30,8 @@ async def update(api: Api, call: Call, body: Any) -> tuple[Entry, bool]:
         if current is None:
             if not api.strategy(call.resource).create_on_update or call.subresource:
                 raise api.not_found(call.resource, name)
-            return await prepare_new(api, call, copy.deepcopy(obj))
-        return await prepare_changed(api, call, copy.deepcopy(obj), current)
+            return await prepare_new(api, call, deep_copy(obj))
+        return await prepare_changed(api, call, deep_copy(obj), current)
 
     return await write(api, call, change)
 

@@ -168,8 +168,6 @@ def _component_status(obj: JsonDict, now: datetime) -> list[Any]:
 COMPONENT_STATUSES = Printer(columns("Name", "Status", "Message", "Error"), _component_status)
 
 
-# --- storage ----------------------------------------------------------------------------------------------------
-
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 
 
@@ -350,9 +348,6 @@ def _attributes_class(obj: JsonDict, now: datetime) -> list[Any]:
 
 
 VOLUME_ATTRIBUTES_CLASSES = Printer(columns("Name", "DriverName", "Age"), _attributes_class)
-
-
-# --- access and the rest ----------------------------------------------------------------------------------------
 
 
 def _binding(obj: JsonDict, now: datetime) -> list[Any]:

@@ -253,8 +253,6 @@ def tolerations(found: Any, path: str, causes: Causes) -> None:
             causes.unsupported(f"{where}.effect", effect, _EFFECTS)
 
 
-# --- updates ----------------------------------------------------------------------------------------------------
-
 _UPDATABLE: Final = (
     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
     "`spec.tolerations` (only additions to existing tolerations),"

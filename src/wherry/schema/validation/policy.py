@@ -14,7 +14,6 @@ from wherry.schema.validation.workloads import int_or_percent
 
 JsonDict = dict[str, Any]
 
-# --- autoscaling ------------------------------------------------------------------------------------------------
 
 _METRIC_TYPES: Final = ("ContainerResource", "External", "Object", "Pods", "Resource")
 
@@ -106,8 +105,6 @@ def _scaling_rules(rules: JsonDict | None, path: str, causes: Causes) -> None:
             elif most and value > most:
                 causes.invalid(f"{where}.{field}", value, f"must be less than or equal to {most}")
 
-
-# --- networking -------------------------------------------------------------------------------------------------
 
 _PATH_TYPES: Final = ("Exact", "ImplementationSpecific", "Prefix")
 _BAD_SEQUENCES: Final = ("//", "/./", "/../", "%2f", "%2F")
@@ -278,9 +275,6 @@ def _policy_peer(peer: JsonDict, path: str, causes: Causes) -> None:
         causes.required(path, "must specify a peer")
 
 
-# --- policy -----------------------------------------------------------------------------------------------------
-
-
 def budget_create(obj: Object, causes: Causes) -> None:
     spec = obj.get("spec") or {}
     least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
@@ -299,8 +293,6 @@ def budget_update(new: Object, old: Object, causes: Causes, subresource: str) ->
     if subresource != "status":
         budget_create(new, causes)
 
-
-# --- access -----------------------------------------------------------------------------------------------------
 
 _RBAC: Final = "rbac.authorization.k8s.io"
 
@@ -388,8 +380,6 @@ def clusterrolebinding_update(new: Object, old: Object, causes: Causes, subresou
     clusterrolebinding_create(new, causes)
     _binding_update(new, old, causes)
 
-
-# --- others -----------------------------------------------------------------------------------------------------
 
 _HIGHEST_PRIORITY: Final = 1_000_000_000
 _SYSTEM_CLASSES: Final = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
