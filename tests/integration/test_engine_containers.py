@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from waiting import wait_until
 
 from wherry.engine.engine import Engine
 from wherry.engine.errors import Conflict, EngineError, Forbidden, InvalidParameter, NotFound, NotModified
@@ -450,8 +451,9 @@ async def test_a_log_is_rotated_within_its_bounds_and_followed_through(engine: E
         async for _, data in engine.containers.logs(container, follow=True):
             lines += data.count(b"\n")
             if data.endswith(b"2000\n"):
-                while path.stat().st_size > 64 << 10:
-                    await asyncio.sleep(0.05)
+                await asyncio.to_thread(
+                    wait_until, lambda: path.exists() and path.stat().st_size <= 64 << 10, "the log is rotated"
+                )
                 await attachment.write(b"\n")
     assert (await ended)[0] == 0
     assert lines == 12_000

@@ -13,6 +13,18 @@ from wherry.engine.engine import Engine
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 DOCKERFILES = Path(__file__).parent / "dockerfiles"
+ASK = """
+import time, urllib.request
+deadline = time.monotonic() + 20
+while True:
+    try:
+        print(urllib.request.urlopen("http://127.0.0.1:5000/").read().decode())
+        break
+    except OSError:
+        if time.monotonic() > deadline:
+            raise
+        time.sleep(0.05)
+"""
 MAKER = Path(__file__).parents[1] / "images" / "build_images.py"
 
 
@@ -34,9 +46,9 @@ async def test_a_flask_application_is_built_and_answers(
     again = await docker_cli("build", "-t", "my-python-app", str(context))
     assert again.out.count("Using cache") == 6
 
-    check = "import app; print(app.app.test_client().get('/').data.decode())"
-    ran = await docker_cli("run", "--rm", "my-python-app", "python", "-c", check)
-    assert "Hello" in ran.out
+    await docker_cli("run", "-d", "--name", "web", "my-python-app")
+    ran = await docker_cli("exec", "web", "python", "-c", ASK)
+    assert "Hello from Docker!" in ran.out
 
 
 async def test_a_multi_stage_go_build_leaves_the_tools_behind(
