@@ -50,7 +50,9 @@ async def run_workers(server: "ApiServer", explain: bool) -> None:
     from wherry.scheduler.scheduler import Scheduler
 
     client = server.client()
-    options = ControllerOptions(root_ca=server.pki.ca.cert.read_text(), explain=explain)
+    options = ControllerOptions(
+        root_ca=server.pki.ca.cert.read_text(), volumes=server.instance.root / "volumes", explain=explain
+    )
     manager = ControllerManager(client, options=options)
     scheduler = Scheduler(client, informers=manager.informers)
     async with asyncio.TaskGroup() as group:
