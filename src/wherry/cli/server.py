@@ -51,7 +51,7 @@ async def run_workers(server: "ApiServer", explain: bool) -> None:
 
     client = server.client()
     options = ControllerOptions(
-        root_ca=server.pki.ca.cert.read_text(), volumes=server.instance.root / "volumes", explain=explain
+        root_ca=server.pki.ca.cert.read_text(), volumes=server.instance.root / "persistent-volumes", explain=explain
     )
     manager = ControllerManager(client, options=options)
     scheduler = Scheduler(client, informers=manager.informers)
