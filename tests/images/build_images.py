@@ -3,7 +3,8 @@
     build_images.py [NAME ...]     builds what is missing and prints the path of each archive; needs root
 
 Each NAME is a directory here with a Dockerfile. The archives lie beside those of make_images.py and are made
-anew when the Dockerfile, what it copies or its base has changed.
+anew when the Dockerfile, what it copies or its base has changed. They are compressed (zstd): `docker load` and
+`ImageStore.load` of Wherry read them as they are, and a dockerd that cannot gets them through `zstd -d`.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import zstandard
 from make_images import cache_directory, locked, make
 
 from wherry.build.builder import build
@@ -58,7 +60,8 @@ async def build_one(name: str, bases: list[Path], instance: Instance, target: Pa
             sys.stderr.write(str(message.get("stream") or ""))
 
         await build(engine, BuildOptions(tags=TAGS[name]), HERE / name, show)
-        with open(target, "wb") as file:  # noqa: ASYNC230 - nobody else waits for this loop
+        compressor = zstandard.ZstdCompressor(level=5, threads=2)
+        with open(target, "wb") as archive, compressor.stream_writer(archive) as file:  # noqa: ASYNC230 - the only task
             async for chunk in engine.images.save(TAGS[name]):
                 file.write(chunk)
     finally:
@@ -70,7 +73,7 @@ def ensure(name: str) -> Path:
     bases = [make("busybox"), make("debian")]
     cache = cache_directory()
     with locked(cache / f"{name}.lock"):
-        target = cache / f"{name}-{fingerprint(name, bases)}.tar"
+        target = cache / f"{name}-{fingerprint(name, bases)}.tar.zst"
         if not target.exists():
             with tempfile.TemporaryDirectory(prefix="wh-img-") as directory:
                 instance = open_instance(Path(directory) / "root", Path(directory) / "run")
@@ -80,7 +83,7 @@ def ensure(name: str) -> Path:
                 finally:
                     leftovers.purge(instance)
                 os.replace(temporary, target)
-            for old in cache.glob(f"{name}-*.tar"):
+            for old in cache.glob(f"{name}-*.tar*"):
                 if old != target:
                     old.unlink()
     return target

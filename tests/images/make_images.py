@@ -26,6 +26,13 @@ from typing import Any
 PATH_ENV = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CREATED = "2024-01-01T00:00:00Z"
 EPOCH = 1704067200
+APT_CLEAN = """\
+DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb /var/cache/apt/*.bin"; };
+APT::Update::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin"; };
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+"""
+"""Downloaded packages do not stay in the image, as in the public Debian image."""
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -133,10 +140,14 @@ def make_debian(target: Path) -> None:
         authorities = Path(work) / "authorities"
         authorities.mkdir()
         extra_authorities(authorities)
+        clean = Path(work) / "docker-clean"
+        clean.write_text(APT_CLEAN)
+        clean.chmod(0o644)
         hooks = [
             'mkdir -p "$1/etc/ssl/certs" "$1/usr/local/share/ca-certificates"',
             f'find {authorities} -name "*.crt" -exec cp {{}} "$1/usr/local/share/ca-certificates/" ";"',
             f'cp {CA_BUNDLE} "$1/etc/ssl/certs/ca-certificates.crt"',
+            f'cp {clean} "$1/etc/apt/apt.conf.d/docker-clean"',
             'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin "$1"/var/log/*.log',
             'rm -f "$1/etc/hostname" "$1/etc/resolv.conf"',
         ]
@@ -159,10 +170,14 @@ MAKERS: dict[str, Callable[[Path], None]] = {"busybox": make_busybox, "debian": 
 def make(name: str) -> Path:
     """The archive of image `name`, made now if it is not in the cache."""
     cache = cache_directory()
-    target = cache / f"{name}.tar"
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    target = cache / f"{name}-{recipe}.tar"
     with locked(cache / f"{name}.lock"):
         if not target.exists():
             MAKERS[name](target)
+            for old in cache.glob(f"{name}*.tar"):
+                if old != target:
+                    old.unlink()
     return target
 
 

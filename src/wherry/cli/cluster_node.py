@@ -55,8 +55,9 @@ async def run_cluster_node(engine: "Engine", on_ready: Callable[[str], None]) ->
                 client,
                 instance,
                 network,
-                NodeSettings(cluster.node_name, addresses=(address,)),
+                NodeSettings(cluster.node_name, addresses=(address,), pod_cidr=cluster.node_cidr),
                 cluster=ClusterSettings(dns=(cluster.dns_address,)),
+                services=services,
             )
             server = NodeServer(kubelet, instance.root)
             await server.start(tls, host=address)

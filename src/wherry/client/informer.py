@@ -115,6 +115,9 @@ class Informer:
         found = self._indexes[index][1].get(value)
         return list(found.values()) if found else []
 
+    def __bool__(self) -> bool:
+        return True  # an empty one is there all the same: `given or Informer(…)` must not make another
+
     def __len__(self) -> int:
         return len(self._objects)
 

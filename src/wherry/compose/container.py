@@ -291,7 +291,8 @@ def _port_bindings(definition: dict[str, Any]) -> dict[str, list[dict[str, str]]
 
 
 def _mounts(project: Project, definition: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
-    """(Binds, Mounts): a bind whose source may be created is a Bind, as only those create it; the rest are Mounts."""
+    """(Binds, Mounts): a bind whose source may be created is a Bind, as only those create it; so is a named volume
+    without further options, as Docker Compose has it. The rest are Mounts."""
     binds: list[str] = []
     mounts: list[dict[str, Any]] = []
     for volume in definition.get("volumes") or ():
@@ -299,6 +300,11 @@ def _mounts(project: Project, definition: dict[str, Any]) -> tuple[list[str], li
             options = ["ro" if volume.get("read_only") else "rw"]
             options += [volume["bind"][key] for key in ("propagation", "selinux") if key in volume["bind"]]
             binds.append(f"{volume['source']}:{volume['target']}:{','.join(options)}")
+        elif volume["type"] == "volume" and volume.get("source") and not _needs_mount(volume):
+            name = project.volumes[volume["source"]]["name"]
+            options = ["ro" if volume.get("read_only") else "rw"]
+            options += ["nocopy"] if (volume.get("volume") or {}).get("nocopy") else []
+            binds.append(f"{name}:{volume['target']}:{','.join(options)}")
         else:
             mounts.append(_mount(project, volume))
     for kind, section in (("configs", project.configs), ("secrets", project.secrets)):
@@ -307,6 +313,11 @@ def _mounts(project: Project, definition: dict[str, Any]) -> tuple[list[str], li
             if source:
                 mounts.append({"Type": "bind", "Source": source, "Target": grant_target(kind, grant), "ReadOnly": True})
     return binds, mounts
+
+
+def _needs_mount(volume: dict[str, Any]) -> bool:
+    options = volume.get("volume") or {}
+    return bool(options.get("subpath") or options.get("labels"))
 
 
 def grant_target(kind: str, grant: dict[str, Any]) -> str:

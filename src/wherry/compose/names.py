@@ -48,14 +48,14 @@ def resource_hash(definition: dict[str, Any]) -> str:
 
 
 def container_name(project: Project, service: str, number: int) -> str:
-    """`container_name` of the service, or `project-service-1`."""
+    """`container_name` of the service, or `project-service-1` with the project's separator."""
     given = project.services[service].get("container_name")
-    return str(given) if given else f"{project.name}-{service}-{number}"
+    return str(given) if given else project.separator.join((project.name, service, str(number)))
 
 
 def image_name(project: Project, service: str) -> str:
     """The image a service runs: its `image`, or the name that its build is given."""
-    return str(project.services[service].get("image") or f"{project.name}-{service}")
+    return str(project.services[service].get("image") or f"{project.name}{project.separator}{service}")
 
 
 def service_labels(project: Project, service: str, number: int, *, image_id: str, oneoff: bool) -> dict[str, str]:

@@ -29,6 +29,8 @@ class Project:
     extensions: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     lines: dict[KeyPath, tuple[Path, int]] = field(default_factory=dict)
+    separator: str = "-"
+    """Between the parts of a container's name; `--compatibility` makes it `_`, as Docker Compose 1 had it."""
 
     def error(self, message: str, path: KeyPath) -> ComposeError:
         """A ComposeError that names the file and line of `path`."""

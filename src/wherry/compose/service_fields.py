@@ -458,6 +458,15 @@ def restart(value: Any, at: At) -> str:
     return text
 
 
+def pull_policy(value: Any, at: At) -> str:
+    text = string(value, at)
+    if text.startswith("every_"):
+        duration(text.removeprefix("every_"), at)
+    elif text not in ("always", "never", "missing", "if_not_present", "build", "daily", "weekly", "refresh"):
+        at.fail(f'invalid pull_policy "{text}": must be one of always, never, missing, build, daily, weekly, every_<duration>')
+    return "missing" if text == "if_not_present" else text
+
+
 def models(value: Any, at: At) -> Any:
     return value if isinstance(value, list | dict) else at.fail(f"must be an array or a mapping, not {kind(value)}")
 
@@ -544,7 +553,7 @@ SERVICE_FIELDS = {
     "privileged": boolean,
     "profiles": list_of(string),
     "provider": mapping({"type": string, "options": lambda value, at: value}),
-    "pull_policy": string,
+    "pull_policy": pull_policy,
     "read_only": boolean,
     "restart": restart,
     "runtime": string,

@@ -122,8 +122,11 @@ class Heartbeat:
             node = await self._client.get(NODES, self._settings.name)
             labels = node["metadata"].get("labels") or {}
             missing = {k: v for k, v in wanted["metadata"]["labels"].items() if labels.get(k) != v}
-            if missing:
-                node = await self._client.patch(NODES, self._settings.name, {"metadata": {"labels": missing}})
+            patch: Object = {"metadata": {"labels": missing}} if missing else {}
+            if "podCIDR" in wanted["spec"] and "podCIDR" not in node["spec"]:
+                patch["spec"] = {key: wanted["spec"][key] for key in ("podCIDR", "podCIDRs")}
+            if patch:
+                node = await self._client.patch(NODES, self._settings.name, patch)
             self.node = node
         self._event(self.node, "Normal", "Starting", "Starting kubelet.")
 

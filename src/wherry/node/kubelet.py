@@ -63,7 +63,7 @@ class Kubelet:
         self._recorder = EventRecorder(client, "kubelet", host=settings.name, clock=self._clock)
         self.pods = Informer(client, PODS, clock=self._clock, field_selector=f"spec.nodeName={settings.name}")
         self._own_services = services is None
-        self._service_informer = services or Informer(client, SERVICES, clock=self._clock)
+        self._service_informer = services if services is not None else Informer(client, SERVICES, clock=self._clock)
         self._objects = ObjectCache(client, self._objects_changed)
         self.volumes = VolumeManager(instance.root, client, self._objects, self._clock)
         self.images = Images(runtime, self._objects, self._record, self._clock)

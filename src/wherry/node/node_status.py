@@ -35,6 +35,8 @@ class NodeSettings:
     addresses: tuple[str, ...] = ()
     max_pods: int = MAX_PODS
     provider_id: str = ""
+    pod_cidr: str = ""
+    """The range of this node's pods, when it is chosen on the node and not by a controller."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,9 @@ def node_object(settings: NodeSettings) -> Object:
     }
     if settings.taints:
         node["spec"]["taints"] = [dict(taint) for taint in settings.taints]
+    if settings.pod_cidr:
+        node["spec"]["podCIDR"] = settings.pod_cidr
+        node["spec"]["podCIDRs"] = [settings.pod_cidr]
     if settings.provider_id:
         node["spec"]["providerID"] = settings.provider_id
     return node

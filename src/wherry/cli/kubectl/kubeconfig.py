@@ -1,0 +1,159 @@
+"""Kubeconfig files: where they are, how several merge, and how a change is written back.
+
+https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/. Of several files named by
+KUBECONFIG the first that sets something wins; relative paths are relative to the file that names them.
+"""
+
+import os
+from typing import Any
+
+from wherry.cli.kubectl.errors import KubectlError
+from wherry.cli.kubectl.flags import Options
+
+Config = dict[str, Any]
+SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}
+_PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+
+
+def files(options: Options) -> list[str]:
+    """The files that count, first wins."""
+    if options["kubeconfig"]:
+        return [options["kubeconfig"]]
+    listed = [path for path in os.environ.get("KUBECONFIG", "").split(":") if path]
+    return listed or [os.path.join(os.path.expanduser("~"), ".kube", "config")]
+
+
+def read(path: str) -> Config | None:
+    """One file; None when it does not exist."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KubectlError(f'error loading config file "{path}": open {path}: {(error.strerror or "").lower()}') from error
+    config: Any
+    if text.lstrip()[:1] == b"{":
+        import json
+
+        try:
+            config = json.loads(text)
+        except ValueError as error:
+            raise KubectlError(f'error loading config file "{path}": {error}') from error
+    else:
+        import yaml
+
+        try:
+            config = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except yaml.YAMLError as error:
+            raise KubectlError(f'error loading config file "{path}": yaml: {error}') from error
+    if config is None:
+        return {}
+    if not isinstance(config, dict):
+        raise KubectlError(f'error loading config file "{path}": not a kubeconfig')
+    return config
+
+
+def load(options: Options) -> Config:
+    """All files merged: `clusters`, `users` and `contexts` are dicts by name here; `current-context` a string."""
+    paths = files(options)
+    merged: Config = {"clusters": {}, "users": {}, "contexts": {}, "current-context": ""}
+    for path in paths:
+        config = read(path)
+        if config is None:
+            if options["kubeconfig"]:
+                raise KubectlError(f"stat {path}: no such file or directory")
+            continue
+        base = os.path.dirname(os.path.abspath(path))
+        merged["current-context"] = merged["current-context"] or config.get("current-context") or ""
+        for section, field in SECTIONS.items():
+            for entry in config.get(section) or ():
+                if not isinstance(entry, dict) or entry.get("name") in merged[section]:
+                    continue
+                value = dict(entry.get(field) or {})
+                for key in _PATHS:
+                    if value.get(key) and not os.path.isabs(value[key]):
+                        value[key] = os.path.join(base, value[key])
+                merged[section][entry.get("name")] = value
+        for key in ("preferences", "extensions"):
+            if config.get(key) and key not in merged:
+                merged[key] = config[key]
+    return merged
+
+
+class Access:
+    """Where the server is and who we are: the chosen context with the flags laid over it."""
+
+    def __init__(self, options: Options) -> None:
+        config = load(options)
+        name = options["context"] or config["current-context"]
+        context: Config = {}
+        if name:
+            if name not in config["contexts"]:
+                if options["context"]:
+                    raise KubectlError(f'context "{name}" does not exist')
+            context = config["contexts"].get(name, {})
+        self.cluster: Config = self._section(config, "clusters", "cluster", options["cluster"] or context.get("cluster"))
+        self.user: Config = self._section(config, "users", "auth info", options["user"] or context.get("user"))
+        self.namespace: str = options["namespace"] or context.get("namespace") or _own_namespace(config) or "default"
+        self.server: str = str(options["server"] or self.cluster.get("server") or _in_cluster(config, self))
+        if not self.server.startswith(("http://", "https://")):
+            self.server = "http://" + self.server
+        self.server = self.server.rstrip("/")
+        if options["insecure-skip-tls-verify"]:
+            self.cluster = {k: v for k, v in self.cluster.items() if not k.startswith("certificate-authority")}
+            self.cluster["insecure-skip-tls-verify"] = True
+        for key in ("certificate-authority", "tls-server-name"):
+            if options[key]:
+                self.cluster = {**self.cluster, f"{key}-data": None, key: options[key]}
+        for key in ("client-certificate", "client-key"):
+            if options[key]:
+                self.user = {**self.user, f"{key}-data": None, key: options[key]}
+        if options["token"]:
+            self.user = {**self.user, "token": options["token"], "tokenFile": None}
+        if options["as"]:
+            self.user = {**self.user, "as": options["as"]}
+        if options["as-group"]:
+            self.user = {**self.user, "as-groups": options["as-group"]}
+        if options["as-uid"]:
+            self.user = {**self.user, "as-uid": options["as-uid"]}
+        if (options["as-group"] or options["as-uid"]) and not self.user.get("as"):
+            raise KubectlError("requesting uid, groups or user-extra for  without impersonating a user")
+
+    @staticmethod
+    def _section(config: Config, section: str, noun: str, name: str | None) -> Config:
+        if not name:
+            return {}
+        if name not in config[section]:
+            raise KubectlError(f'{noun} "{name}" does not exist')
+        found: Config = config[section][name]
+        return found
+
+
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+def _is_inside(config: Config) -> bool:
+    return not config["clusters"] and bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and os.path.exists(
+        f"{_SERVICE_ACCOUNT}/token"
+    )
+
+
+def _own_namespace(config: Config) -> str:
+    if not _is_inside(config):
+        return ""
+    try:
+        with open(f"{_SERVICE_ACCOUNT}/namespace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _in_cluster(config: Config, access: Access) -> str:
+    """The server of the pod that we run in; localhost:8080 otherwise, as kubectl has always done."""
+    if not _is_inside(config):
+        return "http://localhost:8080"
+    access.cluster = {"certificate-authority": f"{_SERVICE_ACCOUNT}/ca.crt"}
+    access.user = {"tokenFile": f"{_SERVICE_ACCOUNT}/token"}
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
