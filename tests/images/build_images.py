@@ -27,14 +27,20 @@ from wherry.host.instance import Instance, open_instance
 
 HERE = Path(__file__).resolve().parent
 
-TAGS: dict[str, list[str]] = {
-    "python": ["python:3.9-slim", "python:3.11-slim", "python:latest"],
-    "golang": ["golang:1.19", "golang:latest"],
-    "alpine": ["alpine:latest", "alpine:3.18"],
-    "nginx": ["nginx:latest", "nginx:1.21", "nginx:1.22"],
-    "postgres": ["postgres:13", "postgres:latest"],
-    "mongo": ["mongo:5.0"],
-    "fluentd": ["fluentd:v1.14"],
+Variant = tuple[list[str], dict[str, str | None]]
+"""Tags, and the build arguments that make what they name."""
+
+VARIANTS: dict[str, list[Variant]] = {
+    "python": [(["python:3.9-slim", "python:3.11-slim", "python:latest"], {})],
+    "golang": [(["golang:1.19", "golang:latest"], {})],
+    "alpine": [(["alpine:latest", "alpine:3.18"], {})],
+    "nginx": [
+        (["nginx:1.21"], {"NGINX_VERSION": "1.21.6"}),
+        (["nginx:1.22", "nginx:latest"], {"NGINX_VERSION": "1.22.1"}),
+    ],
+    "postgres": [(["postgres:13", "postgres:latest"], {})],
+    "mongo": [(["mongo:5.0"], {})],
+    "fluentd": [(["fluentd:v1.14"], {})],
 }
 
 
@@ -43,6 +49,7 @@ def fingerprint(name: str, bases: list[Path]) -> str:
     for path in sorted((HERE / name).rglob("*")):
         if path.is_file():
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    digest.update(repr(VARIANTS[name]).encode())
     for base in bases:
         found = base.stat()
         digest.update(f"{base.name} {found.st_size} {found.st_mtime_ns}".encode())
@@ -59,10 +66,12 @@ async def build_one(name: str, bases: list[Path], instance: Instance, target: Pa
         def show(message: dict[str, Any]) -> None:
             sys.stderr.write(str(message.get("stream") or ""))
 
-        await build(engine, BuildOptions(tags=TAGS[name]), HERE / name, show)
+        for tags, arguments in VARIANTS[name]:
+            await build(engine, BuildOptions(tags=tags, args=arguments), HERE / name, show)
+        names = [tag for tags, _ in VARIANTS[name] for tag in tags]
         compressor = zstandard.ZstdCompressor(level=5, threads=2)
         with open(target, "wb") as archive, compressor.stream_writer(archive) as file:  # noqa: ASYNC230 - the only task
-            async for chunk in engine.images.save(TAGS[name]):
+            async for chunk in engine.images.save(names):
                 file.write(chunk)
     finally:
         await engine.close()
@@ -91,7 +100,7 @@ def ensure(name: str) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(TAGS), choices=list(TAGS))
+    parser.add_argument("names", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     for name in parser.parse_args().names:
         print(ensure(name), flush=True)
 

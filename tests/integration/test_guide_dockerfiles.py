@@ -1,12 +1,11 @@
 """The Dockerfiles that people write first, built by the real client on stand-in base images, and run."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from docker_client import DockerCli
+from stand_ins import stand_in
 
 from wherry.engine.engine import Engine
 
@@ -25,13 +24,6 @@ while True:
             raise
         time.sleep(0.05)
 """
-MAKER = Path(__file__).parents[1] / "images" / "build_images.py"
-
-
-def stand_in(name: str) -> Path:
-    made = subprocess.run([sys.executable, MAKER, name], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    return Path(made.stdout.strip())
 
 
 async def test_a_flask_application_is_built_and_answers(

@@ -60,7 +60,7 @@ async def run_cluster_node(engine: "Engine", on_ready: Callable[[str], None]) ->
                 services=services,
             )
             server = NodeServer(kubelet, instance.root)
-            await server.start(tls, host=address)
+            await server.start(tls, host=address, local_only=True)
             try:
                 async with asyncio.TaskGroup() as group:
                     for informer in (services, slices, namespaces):

@@ -16,6 +16,7 @@ from wherry.compose.errors import ComposeError
 from wherry.compose.interpolate import InterpolationError, expand
 from wherry.compose.merge import merge, strip
 from wherry.compose.project import Project, implied_dependencies
+from wherry.compose.service_fields import UNHONOURED
 from wherry.compose.source import KeyPath, Override, Reset, Source, parse
 
 DEFAULT_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -184,11 +185,15 @@ def load(
     environment: Mapping[str, str],
     name: str | None = None,
     profiles: Iterable[str] = (),
+    enable: Iterable[str] = (),
     texts: Mapping[Path, str] | None = None,
+    compatible: bool = False,
 ) -> Project:
     """The project of `files` (absolute paths). `environment` as `read_environment` gives it; `name` wins over all.
 
-    `texts` holds the content of files that are not on disk (`-f -`). Raises ComposeError.
+    `texts` holds the content of files that are not on disk (`-f -`). The profiles of the services in `enable` are on,
+    as those of services named on a command line are. `compatible` names containers as Docker Compose 1 did.
+    Raises ComposeError.
     """
     directory = directory or files[0].parent
     loader = _Loader(directory, dict(environment), texts=dict(texts or {}))
@@ -197,6 +202,8 @@ def load(
     merged = loader.load(files)
     enabled = tuple(dict.fromkeys([*profiles, *_words(environment.get("COMPOSE_PROFILES", ""))]))
     services: dict[str, dict[str, Any]] = merged.get("services") or {}
+    named = [profile for service in enable for profile in (services.get(service) or {}).get("profiles") or ()]
+    enabled = tuple(dict.fromkeys([*enabled, *named]))
     active = {key: value for key, value in services.items() if _is_enabled(value, enabled)}
     project = Project(
         name=project_name,
@@ -213,11 +220,15 @@ def load(
         extensions={key: value for key, value in merged.items() if key.startswith("x-")},
         warnings=loader.warnings,
         lines=loader.lines,
+        separator="_" if compatible else "-",
     )
     for service in services:
         _complete_service(project, service, services[service])
     _complete_resources(project)
     check(project)
+    for service, definition in project.services.items():
+        for key in UNHONOURED.keys() & definition.keys():
+            loader.warn(f"services.{service}.{key} is not honoured: {UNHONOURED[key]}")
     return project
 
 
@@ -316,6 +327,7 @@ def check(project: Project) -> None:
             raise project.error(
                 f'service "{name}" has neither an image nor a build context specified: invalid compose project', place
             )
+        _check_scale(project, name, service)
         for network in service.get("networks") or {}:
             if network not in project.networks:
                 raise project.error(f'service "{name}" refers to undefined network {network}: invalid compose project',
@@ -335,6 +347,19 @@ def check(project: Project) -> None:
                     )
         _check_dependencies(project, name, service)
     _check_cycles(project)
+
+
+def _check_scale(project: Project, name: str, service: dict[str, Any]) -> None:
+    replicas = (service.get("deploy") or {}).get("replicas")
+    scale = service.get("scale")
+    if scale is not None and replicas is not None and scale != replicas:
+        raise project.error("can't set distinct values on 'scale' and 'deploy.replicas': invalid compose project",
+                            ("services", name, "scale"))  # fmt: skip
+    if (scale if scale is not None else replicas or 1) > 1 and service.get("container_name"):
+        raise project.error(
+            f"can't set container_name and {name} as container name must be unique: invalid compose project",
+            ("services", name, "container_name"),
+        )
 
 
 def _check_dependencies(project: Project, name: str, service: dict[str, Any]) -> None:

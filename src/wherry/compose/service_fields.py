@@ -462,8 +462,9 @@ def pull_policy(value: Any, at: At) -> str:
     text = string(value, at)
     if text.startswith("every_"):
         duration(text.removeprefix("every_"), at)
-    elif text not in ("always", "never", "missing", "if_not_present", "build", "daily", "weekly", "refresh"):
-        at.fail(f'invalid pull_policy "{text}": must be one of always, never, missing, build, daily, weekly, every_<duration>')
+    elif text not in ("always", "never", "missing", "if_not_present", "build", "daily", "weekly"):
+        known = "always, never, missing, build, daily, weekly, every_<duration>"
+        at.fail(f'invalid pull_policy "{text}": must be one of {known}')
     return "missing" if text == "if_not_present" else text
 
 

@@ -1,15 +1,23 @@
 """A small client of the Docker Engine API: for the `docker` and `docker-compose` commands, not for the daemon.
 
-Synchronous, and with few imports (no http.client, no ssl unless asked for): a command's cost is its imports.
-It speaks HTTP/1.1 as the daemon does: fixed and chunked bodies, streams that end with the connection, and
-connections taken over (`hijack`) by attach and exec.
+Synchronous, and with few imports (no http.client; ssl, socket, json and urllib only when asked for): a command's
+cost is its imports, see docs/decisions/command-line-start.md. It speaks HTTP/1.1 as the daemon does: fixed and
+chunked bodies, streams that end with the connection, and connections taken over (`hijack`) by attach and exec.
 """
 
+from __future__ import annotations
+
+# The C part of the socket module: its socket objects have all that is needed here.
+import _socket
 import os
-import socket
-from collections.abc import Iterable, Iterator
-from typing import Any
-from urllib.parse import quote, urlencode
+
+from wherry.docker_api.lean_json import dumps, loads, scan
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from socket import socket as Socket
+    from typing import Any
 
 API_VERSION = "1.50"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -31,7 +39,7 @@ class CannotConnect(Exception):
 class Reader:
     """Bytes of one connection, buffered."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: Socket) -> None:
         self.connection = connection
         self.buffer = b""
 
@@ -99,22 +107,17 @@ class Response:
         return b"".join(self.chunks())
 
     def json(self) -> Any:
-        import json
-
         data = self.read()
-        return json.loads(data) if data.strip() else None
+        return loads(data) if data.strip() else None
 
     def json_lines(self) -> Iterator[dict[str, Any]]:
         """A stream of JSON objects (events, pull and build progress), each as soon as it is whole."""
-        import json
-
-        decoder = json.JSONDecoder()
         pending = ""
         for chunk in self.chunks():
             pending += chunk.decode("utf-8", "surrogateescape")
             while pending := pending.lstrip():
                 try:
-                    found, end = decoder.raw_decode(pending)
+                    found, end = scan(pending)
                 except ValueError:
                     break
                 yield found
@@ -153,7 +156,7 @@ class Hijacked:
 
     def close_write(self) -> None:
         """End of standard input."""
-        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.shutdown(_socket.SHUT_WR)
 
     def close(self) -> None:
         self.connection.close()
@@ -166,15 +169,17 @@ class DockerClient:
         self.host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
         self.timeout = timeout
 
-    def connect(self) -> socket.socket:
+    def connect(self) -> Socket:
         scheme, _, address = self.host.partition("://")
         try:
             if scheme == "unix":
-                connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                connection: Socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)  # type: ignore[assignment]
                 connection.settimeout(self.timeout)
                 connection.connect(address)
                 return connection
             if scheme in ("tcp", "http", "https"):
+                import socket
+
                 name, _, port = address.rstrip("/").rpartition(":")
                 connection = socket.create_connection((name.strip("[]"), int(port)), self.timeout)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -195,7 +200,7 @@ class DockerClient:
             )
         return CannotConnect(f"Cannot connect to the Docker daemon at {self.host}. Is the docker daemon running?")
 
-    def _tls(self, connection: socket.socket, name: str) -> socket.socket:
+    def _tls(self, connection: Socket, name: str) -> Socket:
         import ssl
 
         folder = os.environ.get("DOCKER_CERT_PATH") or os.path.expanduser("~/.docker")
@@ -218,7 +223,7 @@ class DockerClient:
 
     def _send(
         self,
-        connection: socket.socket,
+        connection: Socket,
         method: str,
         path: str,
         query: dict[str, Any] | None,
@@ -229,9 +234,7 @@ class DockerClient:
     ) -> Response:
         sent = {"Host": "docker", "User-Agent": "wherry", **(headers or {})}
         if body is not None:
-            import json
-
-            data = json.dumps(body).encode()
+            data = dumps(body).encode()
             sent["Content-Type"] = "application/json"
         if isinstance(data, bytes):
             sent["Content-Length"] = str(len(data))
@@ -250,7 +253,7 @@ class DockerClient:
             connection.close()
             raise self._cannot_connect(error) from None
 
-    def _send_chunks(self, connection: socket.socket, pieces: Iterable[bytes]) -> None:
+    def _send_chunks(self, connection: Socket, pieces: Iterable[bytes]) -> None:
         try:
             for piece in pieces:
                 if piece:
@@ -289,11 +292,9 @@ class DockerClient:
 
 def error_of(response: Response) -> DockerError:
     """The DockerError in an answer's body."""
-    import json
-
     text = response.read().decode("utf-8", "replace")
     try:
-        message = str(json.loads(text)["message"])
+        message = str(loads(text)["message"])
     except (ValueError, KeyError, TypeError):
         message = text.strip() or f"the daemon answered with status {response.status}"
     return DockerError(response.status, message)
@@ -301,17 +302,24 @@ def error_of(response: Response) -> DockerError:
 
 def query_string(query: dict[str, Any] | None) -> str:
     """`?a=1&b=…`: booleans as 1 and 0, mappings as JSON, lists as repeated keys, None left out."""
-    import json
-
-    pairs: list[tuple[str, str]] = []
+    pairs: list[str] = []
     for name, value in (query or {}).items():
         for one in value if isinstance(value, list | tuple) else [value]:
             if one is None:
                 continue
-            pairs.append(
-                (
-                    name,
-                    str(int(one)) if isinstance(one, bool) else json.dumps(one) if isinstance(one, dict) else str(one),
-                )
-            )
-    return f"?{urlencode(pairs)}" if pairs else ""
+            text = str(int(one)) if isinstance(one, bool) else dumps(one) if isinstance(one, dict) else str(one)
+            pairs.append(f"{name}={quote(text, safe='')}")
+    return f"?{'&'.join(pairs)}" if pairs else ""
+
+
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
+
+
+def quote(text: str, safe: str = "/") -> str:
+    """Percent-encoding as urllib's, without its imports."""
+    if all(char in _PLAIN or char in safe for char in text):
+        return text
+    return "".join(
+        chr(byte) if chr(byte) in _PLAIN or chr(byte) in safe else f"%{byte:02X}"
+        for byte in text.encode("utf-8", "surrogateescape")
+    )

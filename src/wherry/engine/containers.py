@@ -1,16 +1,14 @@
 """`engine.containers`: every verb of Docker's `/containers`, on API-shaped dictionaries.
 
-This file is the register (who exists, under which name, stored where) and the entrance; the work is in the files
-that it names: create, lifecycle, streams, logs, stats, archive, inspect, listing. `ref` is a name, an id or the
-unique beginning of one.
+This file is the entrance; the work is in the files that it names: register, create, lifecycle, streams, logs, stats,
+archive, inspect, listing. `ref` is a name, an id or the unique beginning of one.
 """
 
 import asyncio
 import contextlib
-import logging
 import shutil
 import sqlite3
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,125 +16,25 @@ from wherry.engine import create, inspect, listing, logs, mountpoints, naming, r
 from wherry.engine.errors import Conflict, EngineError, InvalidParameter, NotFound, NotModified
 from wherry.engine.filters import Filters, filters_from
 from wherry.engine.lifecycle import Lifecycle
-from wherry.engine.model import Container, Record
+from wherry.engine.model import Container
 from wherry.engine.networks.types import ContainerView, NetworkSandbox
+from wherry.engine.register import Register
 from wherry.engine.streams import Attachment, Frame
 from wherry.host import mounts
 
 if TYPE_CHECKING:
     from wherry.engine.engine import Engine
 
-_log = logging.getLogger(__name__)
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record BLOB NOT NULL)
-WITHOUT ROWID
-"""
-
 Listing = list[dict[str, Any]]
-ExitListener = Callable[[str, int], None]
 
 
-class Containers:
+class Containers(Register):
     """All containers of one engine. All methods belong to the event loop's thread."""
 
     def __init__(self, engine: "Engine") -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.lifecycle = Lifecycle(self)
-        self._by_id: dict[str, Container] = {}
-        self._ids: dict[str, str] = {}
-        self._reserved: set[str] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._listeners: list[ExitListener] = []
         self._pruning = False
-
-    # --- the register ---
-
-    async def load(self) -> None:
-        """Read what is stored. `reconcile.reconcile` then compares it with the machine."""
-
-        def read(connection: sqlite3.Connection) -> Sequence[tuple[bytes]]:
-            connection.execute(_SCHEMA)
-            return connection.execute("SELECT record FROM containers").fetchall()
-
-        for (raw,) in await self.engine.database.run(read):
-            self.register(Container(Record.from_json(raw)))
-
-    def register(self, container: Container) -> None:
-        self._by_id[container.id] = container
-        self._ids[container.name] = container.id
-
-    def all(self) -> list[Container]:
-        return list(self._by_id.values())
-
-    def find(self, ref: str) -> Container | None:
-        """`get`, with None for what is not here."""
-        try:
-            return self.get(ref)
-        except NotFound:
-            return None
-
-    def get(self, ref: str) -> Container:
-        """Raises NotFound ("No such container: …"), InvalidParameter for an ambiguous beginning of an id."""
-        found = self._by_id.get(ref) or self._by_id.get(self._ids.get(ref.removeprefix("/"), ""))
-        if found is not None:
-            return found
-        if ref:
-            matches = [container for identity, container in self._by_id.items() if identity.startswith(ref)]
-            if len(matches) == 1:
-                return matches[0]
-            if matches:
-                raise InvalidParameter(f"multiple IDs found with provided prefix: {ref}")
-        raise NotFound(f"No such container: {ref}")
-
-    def id_of_name(self, name: str) -> str | None:
-        return self._ids.get(name) or ("" if name in self._reserved else None)
-
-    async def save(self, container: Container) -> None:
-        """Store the record: one transaction."""
-        record = container.record
-        row = (record.id, record.name, record.to_json())
-        await self.engine.database.run(
-            lambda connection: connection.execute("INSERT OR REPLACE INTO containers VALUES (?, ?, ?)", row)
-        )
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task that is kept alive until it ends; what it raises is logged."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("background work failed", exc_info=error)
-
-    async def close(self) -> None:
-        """Stop watching. Containers keep running."""
-        for container in self._by_id.values():
-            if container.rotation is not None:
-                container.rotation.stop()
-            if container.health is not None:
-                container.health.stop()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for container in self._by_id.values():
-            if container.hub is not None:
-                container.hub.finish()
-
-    def emit(self, container: Container, action: str, attributes: Mapping[str, str] | None = None) -> None:
-        self.engine.events.container_event(action, container.id, container.name, container.config, attributes)
-
-    def subscribe_exits(self, listener: ExitListener) -> Callable[[], None]:
-        """Call `listener(container id, exit code)` at each end of a container, at once. Returns how to stop."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
-
-    def tell_exit(self, container: Container, code: int) -> None:
-        for listener in tuple(self._listeners):
-            listener(container.id, code)
 
     # --- create, remove, rename ---
 

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import logging
+import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,21 @@ log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 10250
 PORTS_TRIED = 200
+
+
+def _listening_socket(host: str, port: int, local_only: bool) -> socket.socket:
+    """A TCP socket bound to the address; `local_only` ties it to the loopback interface, through which a machine's
+    connections to any of its own addresses come. Raises OSError."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if local_only:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 @dataclass(frozen=True)
@@ -54,17 +70,20 @@ class NodeServer:
         self._runner: web.AppRunner | None = None
         self.port = 0
 
-    async def start(self, tls: NodeTls | None, *, host: str = "0.0.0.0", port: int = DEFAULT_PORT) -> int:
+    async def start(
+        self, tls: NodeTls | None, *, host: str = "0.0.0.0", port: int = DEFAULT_PORT, local_only: bool = False
+    ) -> int:
         """Listen on the first free port from `port` on, and tell the node's status of it. Raises OSError.
 
-        Without `tls` it speaks plain HTTP, which is for tests only.
+        With `local_only` just this machine's own connections are heard, whatever address they are made to. Without
+        `tls` it speaks plain HTTP, which is for tests only.
         """
         runner = web.AppRunner(self.app(), access_log=None)
         await runner.setup()
         context = tls.context() if tls is not None else None
         for candidate in range(port, port + PORTS_TRIED):
-            site = web.TCPSite(runner, host, candidate, ssl_context=context)
             try:
+                site = web.SockSite(runner, _listening_socket(host, candidate, local_only), ssl_context=context)
                 await site.start()
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:

@@ -10,7 +10,7 @@ Names and meanings: https://kubernetes.github.io/ingress-nginx/user-guide/nginx-
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -111,13 +111,6 @@ class Options:
     access_log: bool = True
     closed: str = ""
     """Why nothing of this Ingress may be served: a rule about who may was not understood."""
-
-
-@dataclass
-class Problems:
-    """What is wrong with the annotations of one Ingress, one sentence each."""
-
-    messages: list[str] = field(default_factory=list)
 
 
 _Parser = Callable[[str], Any]
@@ -317,8 +310,6 @@ _COOKIE_ATTRIBUTES: dict[str, Callable[[str], str]] = {
     "session-cookie-expires": lambda text: f"; Max-Age={_number(0, 1 << 31)(text)}",
     "session-cookie-secure": lambda text: "; Secure" if _bool(text) else "",
     "session-cookie-samesite": lambda text: f"; SameSite={_one_of('None', 'Lax', 'Strict')(text)}",
-    "session-cookie-conditional-samesite-none": lambda text: "" if _bool(text) is not None else "",
-    "session-cookie-change-on-failure": lambda text: "" if _bool(text) is not None else "",
 }
 
 _SECURITY = frozenset(

@@ -1,0 +1,1 @@
+"""Validation rules in the Common Expression Language; see the README."""
