@@ -1,13 +1,13 @@
 """What the user chooses for Ingress and LoadBalancer Services on this machine: `<root>/config.toml`, all of it optional.
 
-    [ingress]
-    enabled = true          # false: no Ingress is served here
-    http_port = 80          # where Ingress listens, once there is one
-    https_port = 443
-    workers = 0             # nginx's worker processes; 0: one per core, at most 4
+[ingress]
+enabled = true          # false: no Ingress is served here
+http_port = 80          # where Ingress listens, once there is one
+https_port = 443
+workers = 0             # nginx's worker processes; 0: one per core, at most 4
 
-    [load_balancer]
-    pool = ["192.168.1.240-192.168.1.250", "10.1.2.0/28"]   # instead of the machine's own addresses
+[load_balancer]
+pool = ["192.168.1.240-192.168.1.250", "10.1.2.0/28"]   # instead of the machine's own addresses
 """
 
 import ipaddress
@@ -15,7 +15,6 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 from wherry.host.instance import Instance

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from wherry.schema import jsonpath, names, structural
+from wherry.schema.cel import rules
 from wherry.schema.definitions import Type
 from wherry.schema.duration import age
 from wherry.schema.errors import Cause
@@ -20,9 +21,6 @@ from wherry.schema.validation import metadata
 from wherry.schema.validation.field import Causes
 
 JsonDict = dict[str, Any]
-
-UNSUPPORTED_RULES: Final = "validation rules (CEL) are not supported by this server"
-
 
 @dataclass(frozen=True)
 class CustomKind:
@@ -61,6 +59,10 @@ class CustomKind:
     def printer(self) -> Printer:
         return _printer(self.version.get("additionalPrinterColumns") or [])
 
+    @cached_property
+    def has_rules(self) -> bool:
+        return rules.has_rules(self.schema)
+
     def check_fields(self, obj: Object) -> list[str]:
         """Prune in place; `unknown field "spec.foo"` for each field that was dropped."""
         return [f'unknown field "{path}"' for path in structural.prune(self.schema, obj)]
@@ -72,13 +74,60 @@ class CustomKind:
         causes = Causes()
         metadata.validate_create(self.resource, obj, causes)
         structural.validate(self.schema, obj, causes)
+        self._run_rules(obj, None, causes)
         return causes
 
     def validate_update(self, new: Object, old: Object) -> list[Cause]:
         causes = Causes()
         metadata.validate_update(new, old, causes)
-        structural.validate(self.schema, new, causes)
+        found = Causes()
+        structural.validate(self.schema, new, found)
+        causes.extend(self._ratcheted(found, new, old))
+        self._run_rules(new, old, causes)
         return causes
+
+    def _run_rules(self, new: Object, old: Object | None, causes: Causes) -> None:
+        if not self.has_rules or self.schema is None:
+            return
+        if causes:
+            causes.append(
+                Cause(
+                    "FieldValueInvalid",
+                    'Invalid value: "null": some validation rules were not checked because the object was invalid; '
+                    "correct the existing errors to complete validation",
+                    "<nil>",
+                )
+            )
+            return
+        found = Causes()
+        rules.validate(self.schema, new, old, found)
+        causes.extend(found)
+
+    def _ratcheted(self, found: Causes, new: Object, old: Object) -> list[Cause]:
+        """Without what was wrong before and is untouched: a schema that has become stricter does not lock objects."""
+        if not found:
+            return found
+        before = Causes()
+        structural.validate(self.schema, old, before)
+        known = set(before)
+        return [
+            one
+            for one in found
+            if one not in known or _at(new, one[2]) != _at(old, one[2])
+        ]
+
+
+def _at(obj: Object, path: str) -> Any:
+    """The value at a path as causes name it (`spec.items[0].name`); the object itself when there is none."""
+    value: Any = obj
+    for name, index in re.findall(r"([^.\[\]]+)|\[([^\]]*)\]", path):
+        if name and isinstance(value, dict):
+            value = value.get(name)
+        elif index.isdecimal() and isinstance(value, list):
+            value = value[int(index)] if int(index) < len(value) else None
+        else:
+            return obj
+    return value
 
 
 def kinds(crd: Object) -> list[CustomKind]:
@@ -245,7 +294,7 @@ def check_schema(schema: JsonDict, path: str, causes: Causes, *, root: bool = Fa
             f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         )
     if schema.get("x-kubernetes-validations"):
-        causes.forbidden(f"{path}.x-kubernetes-validations", UNSUPPORTED_RULES)
+        rules.check(schema, path, causes)
     free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
     kind = schema.get("type")
     if not kind and not free:

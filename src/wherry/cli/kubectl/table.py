@@ -30,8 +30,7 @@ def _format(
         while stop < end and len(rows[stop]) - 1 > column:
             stop += 1
         width = max(len(rows[index][column]) for index in range(at, stop))
-        # A column that is empty in all its rows has no width.
-        width = max(minimum, width + padding) if width else 0
+        width = max(minimum, width + padding)
         for index in range(at, stop):
             out[index] += rows[index][column].ljust(width)
         _format(rows, at, stop, column + 1, out, minimum, padding)

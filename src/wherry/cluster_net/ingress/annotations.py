@@ -313,8 +313,20 @@ _COOKIE_ATTRIBUTES: dict[str, Callable[[str], str]] = {
 }
 
 _SECURITY = frozenset(
-    "whitelist-source-range allowlist-source-range denylist-source-range satisfy auth-type auth-secret "
-    "auth-secret-type auth-url auth-method auth-tls-secret auth-tls-verify-client auth-tls-match-cn".split()
+    {
+        "whitelist-source-range",
+        "allowlist-source-range",
+        "denylist-source-range",
+        "satisfy",
+        "auth-type",
+        "auth-secret",
+        "auth-secret-type",
+        "auth-url",
+        "auth-method",
+        "auth-tls-secret",
+        "auth-tls-verify-client",
+        "auth-tls-match-cn",
+    }
 )
 """Without these the Ingress would be more open than asked for: it answers 503 instead."""
 

@@ -47,7 +47,9 @@ class SecretFiles:
             _write(path, text)
         names = self._good[digest]
         if host != "_" and not any(_matches(name, host) for name in names):
-            raise LookupError(f"the certificate in secret {label} is valid for {', '.join(names) or 'no name'}, not {host}")
+            raise LookupError(
+                f"the certificate in secret {label} is valid for {', '.join(names) or 'no name'}, not {host}"
+            )
         return path
 
     def users(self, secret: Object, kind: str) -> Path:
@@ -59,7 +61,8 @@ class SecretFiles:
             text = _decoded(secret, "auth")
         else:
             text = b"".join(
-                user.encode() + b":" + _decoded(secret, user).strip() + b"\n" for user in sorted(secret.get("data") or {})
+                user.encode() + b":" + _decoded(secret, user).strip() + b"\n"
+                for user in sorted(secret.get("data") or {})
             )
         path = self._directory / f"{hashlib.sha256(text).hexdigest()[:32]}.htpasswd"
         if not path.exists():
@@ -137,7 +140,10 @@ def _self_signed() -> bytes:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme Co"), x509.NameAttribute(NameOID.COMMON_NAME, DEFAULT_NAME)]
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme Co"),
+            x509.NameAttribute(NameOID.COMMON_NAME, DEFAULT_NAME),
+        ]
     )
     now = datetime.now(UTC)
     certificate = (

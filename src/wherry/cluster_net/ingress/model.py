@@ -77,9 +77,7 @@ class Server:
     @property
     def uses_regex(self) -> bool:
         """As ingress-nginx: one location that rewrites makes every path of the host a regular expression."""
-        return any(
-            one.options.use_regex or one.options.rewrite_target not in ("", one.path) for one in self.locations
-        )
+        return any(one.options.use_regex or one.options.rewrite_target not in ("", one.path) for one in self.locations)
 
 
 @dataclass
@@ -283,7 +281,9 @@ class _Builder:
     def _upstream(self, key: Key, backend: Object, options: Options) -> Upstream | None:
         wanted = backend.get("service")
         if wanted is None:
-            self.model.problem(key, "UnsupportedBackend", "backends that are resources are not supported, only Services")
+            self.model.problem(
+                key, "UnsupportedBackend", "backends that are resources are not supported, only Services"
+            )
             return None
         namespace, name = key[0], wanted["name"]
         service = self._lookup.service(namespace, name)

@@ -7,14 +7,13 @@ and its workers. Specified in https://nginx.org/en/docs/control.html.
 
 import asyncio
 import contextlib
+import grp
 import json
 import os
 import pwd
-import grp
 import shutil
 import signal
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,9 +112,7 @@ class Nginx:
             chosen.append(following if following and self._free(following) and following not in chosen else _any_free())
         self.ports = Ports(chosen[0], chosen[1], tuple(taken))
         self.directory.mkdir(parents=True, exist_ok=True)
-        record.write_text(
-            json.dumps({"wanted": wanted, "http": chosen[0], "https": chosen[1], "taken": taken}) + "\n"
-        )
+        record.write_text(json.dumps({"wanted": wanted, "http": chosen[0], "https": chosen[1], "taken": taken}) + "\n")
         return self.ports
 
     def _free(self, port: int) -> bool:
@@ -163,12 +160,12 @@ class Nginx:
         cgroup.kill(signal.SIGQUIT)
         self.socket.unlink(missing_ok=True)
         entries = [str(root / self._cgroup / "cgroup.procs") for root in layout.roots()]
-        script = 'binary=$1; shift; n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1"; shift; n=$((n - 1)); done; exec "$binary" "$@"'
-        binary, *arguments = self._command(self._config)
+        # Into the cgroup before it forks, so that its workers are there too.
+        script = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1"; shift; n=$((n - 1)); done; exec "$@"'
         words = self.directory / "start.err"
         with open(words, "wb") as file:
             pid = processes.spawn(
-                ["/bin/sh", "-c", script, "sh", binary, str(len(entries)), *entries, *arguments],
+                ["/bin/sh", "-c", script, "sh", str(len(entries)), *entries, *self._command(self._config)],
                 stderr=file.fileno(),
                 new_session=True,
             )
@@ -268,7 +265,3 @@ def _any_free() -> int:
         probe.bind(("0.0.0.0", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def own_addresses(pairs: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(pairs))

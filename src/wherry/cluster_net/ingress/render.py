@@ -84,9 +84,12 @@ def _http(model: Model, place: Place) -> Iterator[str]:
     longest = max((len(name) for name in names), default=0)
     yield "http {"
     for line in (
-        *(f"{kind}_temp_path {quoted(str(temporary / kind))};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")),
-        "log_format wherry '$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent "
-        "\"$http_referer\" \"$http_user_agent\" $request_length $request_time [$wherry_ingress] [$proxy_host] "
+        *(
+            f"{kind}_temp_path {quoted(str(temporary / kind))};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        ),
+        'log_format wherry \'$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
+        '"$http_referer" "$http_user_agent" $request_length $request_time [$wherry_ingress] [$proxy_host] '
         "$upstream_addr $upstream_response_length $upstream_response_time $upstream_status $wherry_request_id';",
         f"access_log {quoted(str(place.log_directory / 'ingress-access.log'))} wherry buffer=32k flush=1s;",
         "default_type text/html;",
@@ -264,7 +267,9 @@ def _location(
     if upstream is not None and upstream.cookie:
         variable = _cookie_variable(upstream.cookie, "new")
         attributes = names("cookie")
-        zones.append(f'map ${variable} ${attributes} {{ "" ""; default {quoted(f"${variable}{options.cookie_attributes}")}; }}')
+        zones.append(
+            f'map ${variable} ${attributes} {{ "" ""; default {quoted(f"${variable}{options.cookie_attributes}")}; }}'
+        )
         headers.append(f"add_header Set-Cookie ${attributes};")
     yield from headers
     yield from _access(location, zones, names, place, extra)
@@ -303,9 +308,7 @@ def _cors(location: Location, zones: list[str], names: _Names) -> Generator[str,
     return [*headers, f'add_header Access-Control-Max-Age "{options.cors_max_age}" always;']
 
 
-def _access(
-    location: Location, zones: list[str], names: _Names, place: Place, extra: list[str]
-) -> Iterator[str]:
+def _access(location: Location, zones: list[str], names: _Names, place: Place, extra: list[str]) -> Iterator[str]:
     options = location.options
     if options.satisfy:
         yield f"satisfy {options.satisfy};"

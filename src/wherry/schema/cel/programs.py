@@ -9,7 +9,7 @@ from cel_expr_python.ext import ext_bindings, ext_math, ext_optional, ext_string
 
 from wherry.schema.cel.functions import declarations
 
-_VARIABLES = {"self": "DYN", "oldSelf": "DYN", "had__": "BOOL"}
+_VARIABLES = {"self": cel.Type.DYN, "oldSelf": cel.Type.DYN, "had__": cel.Type.BOOL}
 
 
 class BadExpression(ValueError):
@@ -20,11 +20,8 @@ class Failed(Exception):
     """The expression ended in an error; the message says which."""
 
 
-@lru_cache(maxsize=4)
-def _environment(kind: str, variables: tuple[str, ...] = ()) -> Any:
-    types = {name: getattr(cel.Type, word) for name, word in _VARIABLES.items()}
-    types["self"] = types["oldSelf"] = getattr(cel.Type, kind)
-    types |= dict.fromkeys(variables, cel.Type.DYN)
+@lru_cache(maxsize=1)
+def _environment() -> Any:
     extensions = [
         ext_strings.ExtStrings(),
         ext_optional.ExtOptional(),
@@ -32,23 +29,33 @@ def _environment(kind: str, variables: tuple[str, ...] = ()) -> Any:
         ext_bindings.ExtBindings(),
         cel.CelExtension("kubernetes", declarations()),
     ]
-    return cel.NewEnv(variables=types, extensions=extensions)
+    return cel.NewEnv(variables=_VARIABLES, extensions=extensions)
 
 
 class Program:
-    """Compile with the constructor (raises BadExpression), then `run` as often as needed."""
+    """Compile with the constructor (raises BadExpression), then `run` as often as needed.
 
-    def __init__(self, text: str, *, kind: str = "DYN", optional_old: bool = False, result: str = "") -> None:
+    `convert` is `timestamp` or `duration` when `self` is a text that stands for one; with `optional_old`, `oldSelf` is
+    an optional value; `result` is the type that must come out (BOOL, STRING).
+    """
+
+    def __init__(self, text: str, *, convert: str = "", optional_old: bool = False, result: str = "") -> None:
         self.uses_old = uses_old_self(text)
-        self._optional_old = optional_old and self.uses_old
-        source = text
-        if self._optional_old:
-            source = f"cel.bind(oldSelf, had__ ? optional.of(oldSelf) : optional.none(), ({text}))"
+        source = f"({text}\n)"
+        if optional_old and self.uses_old:
+            source = f"cel.bind(oldSelf, had__ ? optional.of(oldSelf) : optional.none(), {source})"
+        elif convert and self.uses_old:
+            source = f"cel.bind(oldSelf, {convert}(oldSelf), {source})"
+        if convert:
+            source = f"cel.bind(self, {convert}(self), {source})"
+        environment = _environment()
         try:
-            self._expression = _environment(kind).compile(source)
+            # Alone first: so that the places in the compiler's messages are those of the text.
+            plain = environment.compile(text)
+            self._expression = plain if source == f"({text}\n)" else environment.compile(source)
         except RuntimeError as error:
             raise BadExpression(clean(str(error))) from None
-        if result and self._expression.return_type().name() not in (result, "DYN", "dyn"):
+        if result and self._expression.return_type().name().upper() not in (result, "DYN"):
             raise BadExpression(f"must evaluate to a {result.lower()}")
 
     def run(self, value: Any, old: Any = None, *, had_old: bool = False) -> Any:

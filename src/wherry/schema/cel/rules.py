@@ -23,7 +23,7 @@ _RESERVED: Final = frozenset(
         "let", "loop", "package", "namespace", "return", "var", "void", "while",
     }
 )  # fmt: skip
-_KINDS: Final = {"date-time": "TIMESTAMP", "duration": "DURATION"}
+_KINDS: Final = {"date-time": "timestamp", "duration": "duration"}
 MISSING: Final = object()
 
 
@@ -75,12 +75,12 @@ def _compiled(text: str, kind: str, optional_old: bool, result: str) -> "Program
     if found is None:
         if len(_programs) > 4096:
             _programs.clear()
-        found = _programs[key] = Program(text, kind=kind, optional_old=optional_old, result=result)
+        found = _programs[key] = Program(text, convert=kind, optional_old=optional_old, result=result)
     return found
 
 
 def _kind(schema: Schema) -> str:
-    return _KINDS.get(schema.get("format", ""), "DYN") if schema.get("type") == "string" else "DYN"
+    return _KINDS.get(schema.get("format", ""), "") if schema.get("type") == "string" else ""
 
 
 def _program(schema: Schema, rule: dict[str, Any]) -> "Program":
@@ -212,12 +212,6 @@ def to_cel(schema: Schema, value: Any, *, root: bool = False) -> Any:
         return [to_cel(items, item) for item in value] if isinstance(items, dict) else value
     if schema.get("type") == "number" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if schema.get("type") == "string" and isinstance(value, str):
-        return _timed(schema.get("format", ""), value)
-    return value
-
-
-def _timed(format: str, value: str) -> Any:
     return value
 
 
