@@ -41,6 +41,8 @@ VARIANTS: dict[str, list[Variant]] = {
     "postgres": [(["postgres:13", "postgres:latest"], {})],
     "mongo": [(["mongo:5.0"], {})],
     "fluentd": [(["fluentd:v1.14"], {})],
+    "mybackend": [(["mybackend:1.0"], {})],
+    "myfrontend": [(["myfrontend:1.0"], {})],
 }
 
 

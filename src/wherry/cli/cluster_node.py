@@ -27,8 +27,11 @@ async def run_cluster_node(engine: "Engine", on_ready: Callable[[str], None]) ->
     from wherry.client.http import HttpClient
     from wherry.client.informer import Informer
     from wherry.cluster_net.dns import ClusterDNS
+    from wherry.cluster_net.ingress import IngressController
+    from wherry.cluster_net.load_balancers import LoadBalancers
     from wherry.cluster_net.pod_network import PodNetwork
     from wherry.cluster_net.service_proxy import ServiceProxy
+    from wherry.cluster_net.settings import load as load_settings
     from wherry.node.engine_runtime import EngineRuntime
     from wherry.node.kubelet import Kubelet
     from wherry.node.node_status import NodeSettings, primary_address
@@ -38,6 +41,7 @@ async def run_cluster_node(engine: "Engine", on_ready: Callable[[str], None]) ->
 
     instance = engine.instance
     cluster = load_or_choose(instance)
+    settings = load_settings(instance)
     network = PodNetwork(
         instance, cluster.node_cidr, service_cidr=cluster.service_cidr, cluster_cidr=cluster.cluster_cidr
     )
@@ -82,6 +86,27 @@ async def run_cluster_node(engine: "Engine", on_ready: Callable[[str], None]) ->
                         slices=slices,
                         namespaces=namespaces,
                     )
+                    balancers = LoadBalancers(
+                        client,
+                        instance,
+                        cluster.node_name,
+                        addresses=[address],
+                        bridge=network.bridge,
+                        settings=settings,
+                        services=services,
+                    )
+                    if settings.ingress.enabled:
+                        ingress = IngressController(
+                            client,
+                            instance,
+                            addresses=[address],
+                            resolver=cluster.dns_address,
+                            settings=settings.ingress,
+                            services=services,
+                            slices=slices,
+                        )
+                        group.create_task(ingress.run(), name="ingress")
+                    group.create_task(balancers.run(), name="load balancers")
                     group.create_task(proxy.run(), name="service proxy")
                     group.create_task(dns.run(), name="cluster DNS")
                     group.create_task(kubelet.run(), name="kubelet")

@@ -11,6 +11,8 @@ COMMANDS = {
     "status": ("wherry.cli.status", "status", "Show what runs and how it is"),
     "doctor": ("wherry.cli.doctor", "doctor", "Check what this machine has and what it lacks"),
     "env": ("wherry.cli.env", "env", "Print the environment that points docker and kubectl at this instance"),
+    "simulate": ("wherry.cli.simulate", "simulate", "Simulate nodes without containers and measure scheduling"),
+    "explain": ("wherry.cli.explain", "explain", "Say why a pod is where it is, or nowhere"),
     "logs": ("wherry.cli.logs", "logs", "Show the logs of Wherry itself, or of containers and pods"),
     "version": ("wherry.cli.version", "version", "Show the versions of Wherry and its parts"),
     "completion": ("wherry.cli.completion", "completion", "Print a shell's completion script"),

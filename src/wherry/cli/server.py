@@ -46,6 +46,7 @@ async def serve(instance: Instance, stop: asyncio.Event, api_port: int, explain:
 
 async def run_workers(server: "ApiServer", explain: bool) -> None:
     """Controllers and scheduler over one set of informers."""
+    from wherry.cli.explaining import PATH, Explainer
     from wherry.controllers.manager import ControllerManager, ControllerOptions
     from wherry.scheduler.scheduler import Scheduler
 
@@ -55,6 +56,7 @@ async def run_workers(server: "ApiServer", explain: bool) -> None:
     )
     manager = ControllerManager(client, options=options)
     scheduler = Scheduler(client, informers=manager.informers)
+    server.documents[PATH] = Explainer(client, manager, scheduler).answer
     async with asyncio.TaskGroup() as group:
         group.create_task(manager.run(), name="controllers")
         group.create_task(scheduler.run(), name="scheduler")

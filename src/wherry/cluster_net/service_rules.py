@@ -78,7 +78,8 @@ def service_ports(service: Object, slices: Iterable[Object], node: str) -> list[
     balancer = [
         entry["ip"] for entry in ingress if _is_ipv4(entry.get("ip") or "") and entry.get("ipMode", "VIP") != "Proxy"
     ]
-    external = tuple(dict.fromkeys([*(ip for ip in spec.get("externalIPs") or () if _is_ipv4(ip)), *balancer]))
+    outside = [ip for ip in [*(spec.get("externalIPs") or ()), *balancer] if _is_ipv4(ip) and ip not in cluster_ips]
+    external = tuple(dict.fromkeys(outside))
     found = []
     for port in spec.get("ports") or ():
         protocol = (port.get("protocol") or "TCP").lower()

@@ -1,4 +1,4 @@
-"""What the user chooses for Ingress and LoadBalancer Services on this machine: `<root>/config.toml`, all of it optional.
+"""What the user chooses for Ingress and LoadBalancer Services here: `<root>/config.toml`, all of it optional.
 
 [ingress]
 enabled = true          # false: no Ingress is served here

@@ -4,8 +4,7 @@ A container is made as soon as its networks, volumes and the containers it share
 when what it depends on is what `depends_on` says.
 """
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -15,11 +14,12 @@ from wherry.compose.conditions import ConditionFailed
 from wherry.compose.containers import Containers
 from wherry.compose.errors import ComposeError
 from wherry.compose.project import Project
-from wherry.compose.report import Report, State
+from wherry.compose.report import Report, State, silent
 from wherry.compose.steps import Step
 from wherry.docker_api.client import DockerClient, DockerError
 
 _MADE = " (made)"
+_BARRIER = "everything is made"
 
 
 @dataclass
@@ -35,7 +35,8 @@ class Applier:
     renew_anonymous_volumes: bool = False
     dry: bool = False
     parallel: int = 0
-    warnings: list[str] = field(default_factory=list)
+    on_made: Callable[[Sequence[Step]], None] | None = None
+    """Called once, when everything is made and nothing started; from then on only failures are reported."""
     ids: dict[str, str] = field(default_factory=dict)
     """Container ids by step id, as they become known."""
     steps: Sequence[Step] = ()
@@ -47,7 +48,22 @@ class Applier:
         tasks: list[graph.Task] = []
         for step in steps:
             tasks += self.tasks(step)
+        if self.on_made is not None:
+            tasks = self.with_barrier(tasks, self.on_made)
         graph.run(tasks, self.parallel)
+
+    def with_barrier(self, tasks: list[graph.Task], made: Callable[[Sequence[Step]], None]) -> list[graph.Task]:
+        """`tasks`, so that none that starts something begins before all that makes something is over."""
+        starting = {step.id for step in self.steps if step.action in ("create", "recreate", "start", "restart", "keep")}
+
+        def passed() -> None:
+            made(self.steps)
+            self.report = silent
+
+        before = [task for task in tasks if task.id not in starting]
+        barrier = graph.Task(_BARRIER, passed, [task.id for task in before])
+        after = [graph.Task(task.id, task.run, (*task.after, _BARRIER)) for task in tasks if task.id in starting]
+        return [*before, barrier, *after]
 
     def tasks(self, step: Step) -> list[graph.Task]:
         if step.action in ("create", "recreate"):
@@ -227,12 +243,3 @@ class Applier:
                 return False
             raise
         return True
-
-
-@contextlib.contextmanager
-def naming(name: str) -> Any:
-    """Adds the object's name to a daemon's error."""
-    try:
-        yield
-    except DockerError as error:
-        raise ComposeError(f"{name}: {error.message}") from None

@@ -1,4 +1,4 @@
-"""Configs and secrets whose content is given in the file or by a variable: copied into the container before it starts."""
+"""Configs and secrets with content from the file or a variable: copied into the container before it starts."""
 
 import io
 import tarfile

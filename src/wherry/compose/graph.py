@@ -23,7 +23,7 @@ class Task:
 def run(tasks: Iterable[Task], parallel: int = 0) -> None:
     """Runs them all, at most `parallel` at once (0: DEFAULT_PARALLEL). Raises what the first failed task raised.
 
-    A task in `after` must come earlier in `tasks`: then there is no cycle.
+    Tasks that wait for each other in a circle are run when nothing else is left.
     """
     waiting = list(tasks)
     open_ids = {task.id for task in waiting}
@@ -38,6 +38,8 @@ def run(tasks: Iterable[Task], parallel: int = 0) -> None:
         while waiting or running:
             if failure is None:
                 ready = [task for task in waiting if not open_ids.intersection(task.after)]
+                if not ready and not running:
+                    ready = waiting[:]  # they wait for each other: an order that cannot be kept is none
                 for task in ready[: limit - len(running)]:
                     waiting.remove(task)
                     running[pool.submit(task.run)] = task

@@ -105,8 +105,8 @@ def _resources(
     steps = []
     for network, found in sorted(observed.networks.items()):
         if (found.get("Labels") or {}).get(names.PROJECT) == name:
-            steps.append(Step(f"network {network}", "remove network", network, "the project goes down", after=containers,
-                              body={"id": found["Id"]}))  # fmt: skip
+            why, body = "the project goes down", {"id": found["Id"]}
+            steps.append(Step(f"network {network}", "remove network", network, why, after=containers, body=body))
     if wishes.volumes:
         ours = {
             one for one, found in observed.volumes.items() if (found.get("Labels") or {}).get(names.PROJECT) == name

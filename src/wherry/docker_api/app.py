@@ -1,6 +1,7 @@
 """The request path: version, route, handler, error. `make_app` ties the routes to one engine."""
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 App: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """A handler for `aiohttp.web.Server`, the low-level server without an Application's cost per request."""
+
+_DRAIN = 4 << 20
+_DRAIN_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 _VERSION = re.compile(r"/v([0-9]+)\.([0-9]+)(?=/)")
@@ -56,12 +60,23 @@ def make_app(engine: "Engine", hangups: HangupWatcher, background: Background) -
                 _log.error("%s %s: cut short", request.method, request.path_qs, exc_info=error)
                 raise ConnectionResetError("the answer failed half-way") from error
             response = _error_response(request, error)
+        if response.status >= 400:
+            await _drain(request)
         if not response.prepared:
             for key, value in HEADERS.items():
                 response.headers.setdefault(key, value)
         return response
 
     return handle
+
+
+async def _drain(request: web.BaseRequest) -> None:
+    """Read what the client is still sending, within bounds: closing on it would take the error's text from it."""
+    left = _DRAIN
+    with contextlib.suppress(TimeoutError, ConnectionError, web.RequestPayloadError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while left > 0 and not request.content.at_eof():
+                left -= len(await request.content.readany())
 
 
 def _error_response(request: web.BaseRequest, error: Exception) -> web.StreamResponse:

@@ -99,6 +99,7 @@ class Bundles:
             files=files,
             mounts=oci_mounts,
             shm_source=self._shm_source(container),
+            environment=links.environment(self._containers, container),
         )
         spec = oci.build_spec(config, host_config, inputs)
         profile = spec["linux"].get("seccomp")
@@ -155,7 +156,8 @@ class Bundles:
                     )
                 if kind == "ipc" and (target.host_config.get("IpcMode") or "") not in ("shareable", "host"):
                     raise InvalidParameter(
-                        f"non-shareable IPC (hint: use IpcMode:shareable for the donor container): {target.id}"
+                        f"can't join IPC of container {target.id}: non-shareable IPC (hint: use IpcMode:shareable for "
+                        "the donor container)"
                     )
                 result[kind] = f"/proc/{target.state.pid}/ns/{kind}"
         return result

@@ -12,15 +12,16 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, M
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wherry.engine import create, inspect, listing, logs, mountpoints, naming, resources
+from wherry.engine import create, inspect, links, listing, logs, mountpoints, naming, resources
 from wherry.engine.errors import Conflict, EngineError, InvalidParameter, NotFound, NotModified
 from wherry.engine.filters import Filters, filters_from
 from wherry.engine.lifecycle import Lifecycle
-from wherry.engine.model import Container
+from wherry.engine.model import Container, Record
 from wherry.engine.networks.types import ContainerView, NetworkSandbox
 from wherry.engine.register import Register
 from wherry.engine.streams import Attachment, Frame
 from wherry.host import mounts
+from wherry.images.errors import NotFound as ImageNotFound
 
 if TYPE_CHECKING:
     from wherry.engine.engine import Engine
@@ -57,8 +58,10 @@ class Containers(Register):
                 name=chosen,
                 layout=engine.layout,
                 runtimes=engine.runtimes,
-                volumes_from=lambda reference: self.get(reference).record.mounts,
+                volumes_from=self._mounts_of,
             )
+            links.check(self, record.host_config)
+            self._resolve_image_mounts(record)
             home = self.lifecycle.home(container_id)
             record.log_path = str((record.pod or {}).get("LogPath") or "") or (
                 str(home / f"{container_id}-json.log") if record.host_config["LogConfig"]["Type"] != "none" else ""
@@ -76,6 +79,22 @@ class Containers(Register):
         self.emit(container, "create")
         return {"Id": container_id, "Warnings": warnings}
 
+    def _mounts_of(self, reference: str) -> list[mountpoints.MountPoint]:
+        try:
+            return self.get(reference).record.mounts
+        except NotFound as error:
+            # Not Docker's 404, which its client takes for a missing image.
+            raise InvalidParameter(error.message) from None
+
+    def _resolve_image_mounts(self, record: Record) -> None:
+        for number, point in enumerate(point for point in record.mounts if point["Type"] == "image"):
+            try:
+                image = self.engine.images.resolve(point["Source"])
+            except ImageNotFound as error:
+                # Not Docker's 404, which its client takes for a missing image of the container itself.
+                raise InvalidParameter(str(error)) from None
+            point |= {"image": image.id, "chain": image.chain_id, "key": f"{record.id}-{number}"}
+
     async def _make(self, container: Container) -> None:
         engine, record = self.engine, container.record
 
@@ -84,8 +103,12 @@ class Containers(Register):
             if record.log_path:
                 Path(record.log_path).parent.mkdir(parents=True, exist_ok=True)
             engine.images.snapshots.prepare(record.id, record.chain_id or None)
+            for point in _image_mounts(record):
+                engine.images.snapshots.prepare(point["key"], point["chain"], init=False)
 
-        async with engine.images.holding(record.chain_id or None):
+        async with contextlib.AsyncExitStack() as held:
+            for chain in (record.chain_id or None, *(point["chain"] for point in _image_mounts(record))):
+                await held.enter_async_context(engine.images.holding(chain))
             await asyncio.to_thread(files)
         await mountpoints.acquire(record.mounts, engine.volumes, record.id)
 
@@ -100,6 +123,8 @@ class Containers(Register):
 
     def _remove_files(self, container: Container) -> None:
         self.engine.images.snapshots.remove(container.id)
+        for point in _image_mounts(container.record):
+            self.engine.images.snapshots.remove(point["key"])
         shutil.rmtree(self.lifecycle.home(container.id), ignore_errors=True)
         bundle = self.lifecycle.bundle(container.id)
         if bundle.exists():
@@ -112,9 +137,10 @@ class Containers(Register):
 
     async def remove(self, ref: str, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """`DELETE /containers/{id}`. Raises Conflict while it runs (not with `force`)."""
-        container = self.get(ref)
         if link:
-            raise InvalidParameter("removing links between containers is not supported by this engine")
+            await links.remove(self, ref)
+            return
+        container = self.get(ref)
         state = container.state
         if state.running and not force:
             what = "paused" if state.status == "paused" else "running" if state.status == "running" else state.status
@@ -181,7 +207,10 @@ class Containers(Register):
         if naming.check(name) == container.name:
             raise InvalidParameter("Renaming a container with the same name as its current name")
         old = container.name
-        chosen = create.choose_name(name, self.id_of_name)
+        try:
+            chosen = create.choose_name(name, self.id_of_name)
+        except (Conflict, InvalidParameter) as error:
+            raise type(error)(f"Error when allocating new name: {error.message}") from None
         async with container.lock:
             container.record.name = chosen
             try:
@@ -191,6 +220,8 @@ class Containers(Register):
                 raise
             self._ids.pop(old, None)
             self._ids[chosen] = container.id
+        for other in links.renamed(self, old, chosen):
+            await self.save(other)
         self.emit(container, "rename", {"oldName": f"/{old}"})
 
     # --- state ---
@@ -381,7 +412,7 @@ class Containers(Register):
             tail=count,
             timestamps=timestamps,
             follow=follow,
-            details=_details(container) if details else "",
+            details=_details(container) if details else None,
         )
         path = Path(container.record.log_path)
         if not path.parent.exists():
@@ -556,17 +587,27 @@ class Containers(Register):
         """Which containers stand on which images, for the image store."""
         from wherry.images.removal import User
 
-        return [User(item.id, item.record.image_id, item.state.running) for item in self._by_id.values()]
+        return [
+            User(item.id, image, item.state.running)
+            for item in self._by_id.values()
+            for image in (item.record.image_id, *(point["image"] for point in _image_mounts(item.record)))
+        ]
+
+
+def _image_mounts(record: Record) -> list[mountpoints.MountPoint]:
+    return [point for point in record.mounts if point["Type"] == "image" and "key" in point]
 
 
 def _details(container: Container) -> str:
-    options = container.host_config["LogConfig"]["Config"] or {}
-    shown = {}
-    for key in (options.get("labels") or "").split(","):
-        if key and key in container.config["Labels"]:
-            shown[key] = container.config["Labels"][key]
-    environment = dict(entry.partition("=")[::2] for entry in container.config["Env"])
-    for key in (options.get("env") or "").split(","):
-        if key and key in environment:
-            shown[key] = environment[key]
-    return ",".join(f"{key}={value}" for key, value in sorted(shown.items()))
+    record = container.record
+    image = record.image_id.removeprefix("sha256:")
+    identity = {
+        "ID": record.id[:12],
+        "FullID": record.id,
+        "Name": record.name,
+        "ImageID": image[:12],
+        "ImageFullID": image,
+        "ImageName": record.config["Image"],
+        "DaemonName": "docker",
+    }
+    return logs.details(container.host_config["LogConfig"], container.config, identity)

@@ -44,7 +44,7 @@ _HOST_OPTIONAL = ("Mounts", "Tmpfs", "Sysctls", "StorageOpt", "Annotations", "In
 _IGNORED = frozenset({"KernelMemory", "KernelMemoryTCP"})
 """Docker itself has dropped these."""
 
-_SIGNAL = re.compile(r"^(SIG)?[A-Z0-9+-]+$")
+_SYSCTL = re.compile(r"[A-Za-z0-9_@-]+([./][A-Za-z0-9_@-]+)+")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def build_record(
     """A new record and the warnings for the client. Raises InvalidParameter and other EngineErrors."""
     config = _config(body)
     host_config = _host_config(body.get("HostConfig") or {}, layout, runtimes)
+    _check_modes_together(config, host_config)
     merge_image(config, image.config)
     if config["Entrypoint"] == [""]:
         config["Entrypoint"] = None
@@ -246,8 +247,6 @@ def _check_host_config(host_config: dict[str, Any], layout: Layout) -> list[str]
         _check_mode(key, host_config[key])
     if host_config["Isolation"] not in ("", "default"):
         raise InvalidParameter(f'invalid isolation "{host_config["Isolation"]}" on linux')
-    if host_config["UTSMode"] == "host" and host_config["NetworkMode"] == "host":
-        pass  # allowed by the daemon
     if host_config.get("StorageOpt"):
         raise InvalidParameter("--storage-opt is not supported by this engine's overlay snapshots")
     if host_config.get("Init"):
@@ -256,19 +255,41 @@ def _check_host_config(host_config: dict[str, Any], layout: Layout) -> list[str]
     if not (isinstance(size, list) and len(size) == 2):
         raise InvalidParameter("ConsoleSize must be an array of two numbers")
     mode = host_config["NetworkMode"]
-    if mode.startswith("container:") and (host_config["PortBindings"] or host_config["PublishAllPorts"]):
-        raise InvalidParameter("conflicting options: port publishing and the container type network mode")
-    if mode.startswith("container:") and host_config["ExtraHosts"]:
-        raise InvalidParameter("conflicting options: custom host-to-IP mapping and the network mode")
-    if mode == "host" and host_config["Links"]:
-        raise InvalidParameter("conflicting options: host type networking can't be used with links")
     for port in host_config["PortBindings"] or {}:
         check_port(port)
     sysctls = host_config.get("Sysctls") or {}
     for key in sysctls:
+        if not _SYSCTL.fullmatch(key) or ".." in key or "//" in key:
+            raise InvalidParameter(f"invalid sysctl: '{key}'")
         if mode == "host" and key.startswith("net."):
             raise InvalidParameter(f"sysctl '{key}' not allowed in host network namespace")
     return warnings
+
+
+def _check_modes_together(config: Mapping[str, Any], host_config: Mapping[str, Any]) -> None:
+    """What a client may not ask for beside a shared namespace, before the image has its say."""
+    mode = host_config["NetworkMode"]
+    undefined = "type network%s can't be used with links. This would result in undefined behavior"
+    if mode == "host" and host_config["Links"]:
+        raise InvalidParameter(f"conflicting options: host {undefined % 'ing'}")
+    if host_config["UTSMode"] == "host" and config["Hostname"]:
+        raise InvalidParameter("conflicting options: hostname and the UTS mode")
+    if mode != "container" and not mode.startswith("container:"):
+        return
+    if not mode.removeprefix("container").removeprefix(":"):
+        raise InvalidParameter("invalid network mode: invalid container format container:<name|id>")
+    for given, what in (
+        (config["Hostname"], "hostname and the network mode"),
+        (host_config["Links"], f"container {undefined % ''}"),
+        (host_config["Dns"], "dns and the network mode"),
+        (host_config["ExtraHosts"], "custom host-to-IP mapping and the network mode"),
+        (config.get("MacAddress"), "mac-address and the network mode"),
+        (host_config["PortBindings"], "port publishing and the container type network mode"),
+        (host_config["PublishAllPorts"], "port publishing and the container type network mode"),
+        (config.get("ExposedPorts"), "port exposing and the container type network mode"),
+    ):
+        if given:
+            raise InvalidParameter(f"conflicting options: {what}")
 
 
 def check_restart_policy(host_config: Mapping[str, Any]) -> None:

@@ -14,12 +14,13 @@ import os
 from typing import Any
 
 from wherry.engine import info
-from wherry.engine.containers import Containers, ExitListener
+from wherry.engine.containers import Containers
 from wherry.engine.errors import EngineError
 from wherry.engine.events import Events
 from wherry.engine.execs import Execs
 from wherry.engine.networks import Networks
 from wherry.engine.reconcile import reconcile
+from wherry.engine.register import ExitListener
 from wherry.engine.runtime import Runtimes
 from wherry.engine.volumes import Volumes
 from wherry.host import cgroups

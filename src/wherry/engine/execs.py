@@ -82,8 +82,8 @@ class Execs:
     ) -> Attachment | None:
         """`POST /exec/{id}/start`. The attachment ends with the process; None with `detach`.
 
-        A command that cannot be executed is an error with `detach`; otherwise, as with Docker, its text comes as
-        output and the exit code is 126 or 127. Raises NotFound, Conflict.
+        A command that cannot be executed, or whose user is unknown, is an error with `detach`; otherwise, as with
+        Docker, the error's text comes as output and the exit code is 126 or 127. Raises NotFound, Conflict.
         """
         found = self._get(exec_id)
         if found.started:
@@ -94,11 +94,18 @@ class Execs:
         found.started = found.running = True
         tty = tty or bool(found.body.get("Tty"))
         try:
-            attachment = await self._spawn(found, detach=detach, tty=tty, console_size=console_size)
+            return await self._spawn(found, detach=detach, tty=tty, console_size=console_size)
+        except EngineError as error:
+            self._ended(found, 126)
+            if detach:
+                raise
+            refused = Attachment(tty=tty)
+            refused.feed(STDOUT, f"{error.message}\r\n".encode())
+            refused.end()
+            return refused
         except BaseException:
             self._ended(found, 126)
             raise
-        return attachment
 
     async def wait(self, exec_id: str) -> int:
         """The exit code, once it has ended."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.engine.errors import EngineError
 from wherry.engine.model import Container, parse_timestamp, timestamp
+from wherry.host import processes
 
 if TYPE_CHECKING:
     from wherry.engine.containers import Containers
@@ -119,7 +120,8 @@ class HealthMonitor:
     async def _note(self, result: dict[str, Any]) -> None:
         async with self._container.lock:
             state = self._container.state
-            if state.health is None or not state.alive:
+            if state.health is None or not state.alive or not processes.is_alive(state.pid):
+                # The probe ended with its container: that says nothing about its health.
                 return
             health = dict(state.health)
             before = health["Status"]

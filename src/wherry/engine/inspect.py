@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from wherry.engine import mountpoints
+from wherry.engine import links, mountpoints
 from wherry.engine.model import Container
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def inspect(containers: "Containers", container: Container) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(container.exec_ids) or None,
-        "HostConfig": record.host_config,
+        "HostConfig": {**record.host_config, "Links": links.shown(container)},
         "GraphDriver": {
             "Data": {
                 "ID": record.id,

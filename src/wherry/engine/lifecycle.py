@@ -114,7 +114,10 @@ class Lifecycle:
             undo.append(lambda: self._engine.networks.detach(record.id))
             undo.append(lambda: asyncio.to_thread(mounts.unmount, rootfs, lazy=True))
             undo.append(lambda: mountpoints.release(record.mounts, self._engine.volumes, record.id))
-            oci_mounts = await mountpoints.prepare(record.mounts, self._engine.volumes, record.id, rootfs)
+            undo.append(lambda: asyncio.to_thread(_unmount_images, bundle))
+            oci_mounts = await mountpoints.prepare(
+                record.mounts, self._engine.volumes, self._engine.images.snapshots, record.id, rootfs
+            )
             spec = await self._bundles.write(container, sandbox, rootfs, oci_mounts)
             command = spec["process"]["args"]
             options = self._monitor_options(container)
@@ -295,6 +298,7 @@ class Lifecycle:
             mounts.unmount(bundle / "rootfs", lazy=True)
             if (bundle / "shm").exists():
                 mounts.unmount(bundle / "shm", lazy=True)
+            _unmount_images(bundle)
 
         async def network() -> None:
             if not container.host_config["NetworkMode"].startswith("ns:"):
@@ -407,7 +411,7 @@ class Lifecycle:
         async with container.lock:
             status = container.state.status
             if status == "paused":
-                raise Conflict(f"Container {container.name} is already paused")
+                raise Conflict(f"Container {container.id} is already paused")
             if status == "restarting":
                 raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
             if status != "running":
@@ -469,6 +473,12 @@ def _start_error(raw: str, command: list[str]) -> EngineError:
             error.exit_code = code
             return error
     return RuntimeStartError(message)
+
+
+def _unmount_images(bundle: Path) -> None:
+    images = bundle / "images"
+    for place in images.iterdir() if images.is_dir() else ():
+        mounts.unmount(place, lazy=True)
 
 
 async def _within(future: "asyncio.Future[Any]", seconds: float | None) -> bool:

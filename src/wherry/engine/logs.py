@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote_plus as quote
 
 from wherry.engine import monitor
 from wherry.engine.errors import EngineError, InvalidParameter
@@ -62,6 +63,15 @@ def check_log_config(log_config: Mapping[str, Any]) -> None:
     for option in options:
         if option not in known:
             raise InvalidParameter(f"unknown log opt '{option}' for {driver} log driver")
+    if str(options.get("compress") or "false").lower() not in ("false", "0", "f"):
+        raise InvalidParameter("log opt 'compress' is not supported by this engine: rotated logs stay plain text")
+    if options.get("mode") not in (None, "blocking", "non-blocking"):
+        raise InvalidParameter(f"logger: logging mode '{options['mode']}' not supported")
+    for option in ("labels-regex", "env-regex"):
+        try:
+            re.compile(str(options.get(option) or ""))
+        except re.error as error:
+            raise InvalidParameter(f"invalid {option}: {error}") from None
     limits(log_config)
 
 
@@ -102,8 +112,8 @@ class LogQuery:
     tail: int | None = None
     timestamps: bool = False
     follow: bool = False
-    details: str = ""
-    """Put before each line, as `docker logs --details` does."""
+    details: str | None = None
+    """Put before each line, and a space, as `docker logs --details` does."""
 
 
 async def read(
@@ -323,7 +333,7 @@ class _Decoder:
         self._since = _bound(query.since)
         self._until = _bound(query.until)
         self._timestamps = query.timestamps
-        self._details = query.details.encode() + b" " if query.details else b""
+        self._details = query.details.encode() + b" " if query.details is not None else b""
         self._streams = {letter: stream for letter, stream, on in
                          ((ord("o"), STDOUT, query.stdout), (ord("e"), STDERR, query.stderr)) if on}  # fmt: skip
         self._middle: set[int] = set()
@@ -457,3 +467,26 @@ def remove_files(path: Path) -> None:
 
 def unreadable(driver: str) -> EngineError:
     return EngineError(f"configured logging driver does not support reading: {driver}")
+
+
+def details(log_config: Mapping[str, Any], config: Mapping[str, Any], identity: Mapping[str, str]) -> str:
+    """What `docker logs --details` puts before each line: the labels, variables and tag that log options name.
+
+    `identity` gives what a tag's template may name: ID, FullID, Name, ImageID, ImageFullID, ImageName, DaemonName.
+    """
+    options = log_config.get("Config") or {}
+    environment = dict(entry.partition("=")[::2] for entry in config["Env"])
+    chosen: dict[str, str] = {}
+    for values, names, pattern in (
+        (config["Labels"], options.get("labels"), options.get("labels-regex")),
+        (environment, options.get("env"), options.get("env-regex")),
+    ):
+        wanted = set((names or "").split(",")) - {""}
+        for key, value in values.items():
+            if key in wanted or (pattern and re.search(pattern, key)):
+                chosen[key] = value
+    if options.get("tag"):
+        chosen["tag"] = re.sub(
+            r"\{\{\s*\.(\w+)\s*\}\}", lambda match: identity.get(match[1], match[0]), str(options["tag"])
+        )
+    return ",".join(f"{quote(key)}={quote(value)}" for key, value in sorted(chosen.items()))

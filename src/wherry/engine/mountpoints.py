@@ -2,10 +2,12 @@
 
 A *mount point* is what `docker inspect` shows under `Mounts`: Type, Name, Source, Destination, Driver, Mode, RW,
 Propagation. Ours carry private keys too (in lower case): `nocopy`, `owned` (an anonymous volume made for this
-container, removed by `rm -v`), `subpath`, `create` (make a missing source), `tmpfs` (options), `recursive`.
+container, removed by `rm -v`), `subpath`, `create` (make a missing source), `tmpfs` (options), `recursive`; and of an
+image that is mounted `image` (its id), `chain` and `key` (of its snapshot).
 Specified in the Docker Engine API, HostConfig.Binds and HostConfig.Mounts; the messages are those of its daemon.
 """
 
+import asyncio
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +17,7 @@ from typing import Any, TypeAlias
 from wherry.engine.errors import EngineError, InvalidParameter, NotFound
 from wherry.engine.rootpaths import open_in_root, open_root
 from wherry.engine.volumes import Volumes
+from wherry.images.snapshots import Snapshotter
 
 MountPoint: TypeAlias = dict[str, Any]
 
@@ -30,12 +33,12 @@ def parse_bind(spec: str) -> MountPoint:
         raise InvalidParameter(f"invalid volume specification: '{spec}'")
     if len(parts) == 1:
         return _volume("", _destination(spec, parts[0]), mode="")
-    source, destination = parts[0], _destination(spec, parts[1])
+    source, destination = parts[0], _destination(spec, parts[1], "bind" if parts[0].startswith("/") else "volume")
     mode = parts[2] if len(parts) == 3 else ""
     options = _parse_mode(spec, mode)
     if source.startswith("/"):
         if options["nocopy"]:
-            raise InvalidParameter(f"invalid volume specification: '{spec}': invalid mode: {mode}")
+            raise InvalidParameter(f"invalid mode: {mode}")
         return {
             "Type": "bind",
             "Source": posixpath.normpath(source),
@@ -61,8 +64,8 @@ def parse_mount(mount: Mapping[str, Any]) -> MountPoint:
     def refuse(why: str) -> InvalidParameter:
         return InvalidParameter(f'invalid mount config for type "{kind}": {why}')
 
-    if kind not in ("bind", "volume", "tmpfs"):
-        if kind in ("npipe", "cluster", "image"):
+    if kind not in ("bind", "volume", "tmpfs", "image"):
+        if kind in ("npipe", "cluster"):
             raise InvalidParameter(f'mount type "{kind}" is not supported by this engine')
         raise InvalidParameter(f'invalid mount config for type "{kind}": mount type unknown')
     if not target:
@@ -74,7 +77,12 @@ def parse_mount(mount: Mapping[str, Any]) -> MountPoint:
         raise refuse("invalid specification: destination can't be '/'")
     read_only = bool(mount.get("ReadOnly"))
     source = mount.get("Source") or ""
-    for name, owner in (("BindOptions", "bind"), ("VolumeOptions", "volume"), ("TmpfsOptions", "tmpfs")):
+    for name, owner in (
+        ("BindOptions", "bind"),
+        ("VolumeOptions", "volume"),
+        ("TmpfsOptions", "tmpfs"),
+        ("ImageOptions", "image"),
+    ):
         if mount.get(name) and owner != kind:
             raise refuse(f"field {name} must not be specified")
     if kind == "bind":
@@ -105,13 +113,11 @@ def parse_mount(mount: Mapping[str, Any]) -> MountPoint:
         if source:
             raise refuse("field Source must not be specified")
         options = mount.get("TmpfsOptions") or {}
-        words = ["noexec", "nosuid", "nodev"]
+        words = tmpfs_options(["=".join(option) for option in options.get("Options") or ()])
         if options.get("SizeBytes"):
             words.append(f"size={int(options['SizeBytes'])}")
         if options.get("Mode"):
             words.append(f"mode={int(options['Mode']):o}")
-        for option in options.get("Options") or ():
-            words.append("=".join(option))
         if read_only:
             words.append("ro")
         return {
@@ -123,6 +129,20 @@ def parse_mount(mount: Mapping[str, Any]) -> MountPoint:
             "Propagation": "",
             "tmpfs": words,
         }
+    if kind == "image":
+        if not source:
+            raise refuse("field Source must not be empty")
+        point = {
+            "Type": "image",
+            "Source": source,
+            "Destination": destination,
+            "Mode": "",
+            "RW": not read_only,
+            "Propagation": "",
+        }
+        if subpath := (mount.get("ImageOptions") or {}).get("Subpath"):
+            point["subpath"] = _relative(subpath, refuse)
+        return point
     options = mount.get("VolumeOptions") or {}
     point = _volume(source, destination, mode="z")
     point["RW"] = not read_only
@@ -132,9 +152,7 @@ def parse_mount(mount: Mapping[str, Any]) -> MountPoint:
     if subpath:
         if not source:
             raise refuse("must not set Subpath when using anonymous volumes")
-        if subpath.startswith("/") or ".." in subpath.split("/"):
-            raise refuse(f"subpath must be a relative path within the volume: {subpath}")
-        point["subpath"] = subpath
+        point["subpath"] = _relative(subpath, refuse)
     driver = options.get("DriverConfig") or {}
     point["Driver"] = driver.get("Name") or "local"
     if driver.get("Options"):
@@ -144,12 +162,18 @@ def parse_mount(mount: Mapping[str, Any]) -> MountPoint:
     return point
 
 
+def _relative(subpath: str, refuse: Callable[[str], InvalidParameter]) -> str:
+    if subpath.startswith("/") or ".." in subpath.split("/"):
+        raise refuse(f"subpath must be a relative path within the volume: {subpath}")
+    return subpath
+
+
 def parse_tmpfs(destination: str, options: str) -> MountPoint:
     """One entry of HostConfig.Tmpfs."""
     if not destination.startswith("/"):
-        raise InvalidParameter(
-            f"invalid mount config for type \"tmpfs\": invalid mount path: '{destination}' mount path must be absolute"
-        )
+        raise InvalidParameter(f"invalid mount path: '{destination}' mount path must be absolute")
+    if posixpath.normpath(destination) in ("/", "//"):
+        raise InvalidParameter("invalid specification: destination can't be '/'")
     return {
         "Type": "tmpfs",
         "Source": "",
@@ -157,9 +181,17 @@ def parse_tmpfs(destination: str, options: str) -> MountPoint:
         "Mode": options,
         "RW": "ro" not in options.split(","),
         "Propagation": "",
-        "tmpfs": ["noexec", "nosuid", "nodev", *[word for word in options.split(",") if word]],
+        "tmpfs": tmpfs_options([word for word in options.split(",") if word]),
         "hidden": True,
     }
+
+
+_OPPOSITES = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
+
+
+def tmpfs_options(given: Sequence[str]) -> list[str]:
+    """Docker's defaults for a tmpfs (noexec, nosuid, nodev), but for those that `given` undoes."""
+    return [word for allow, word in _OPPOSITES.items() if allow not in given] + list(given)
 
 
 def plan(
@@ -229,10 +261,13 @@ async def acquire(points: Sequence[MountPoint], volumes: Volumes, owner: str) ->
             point["owned"] = True
 
 
-async def prepare(points: Sequence[MountPoint], volumes: Volumes, owner: str, rootfs: Path) -> list[dict[str, Any]]:
-    """OCI mounts for `points`, shallow destinations first; volumes are mounted and initialised from the image."""
-    import asyncio
+async def prepare(
+    points: Sequence[MountPoint], volumes: Volumes, snapshots: Snapshotter, owner: str, rootfs: Path
+) -> list[dict[str, Any]]:
+    """OCI mounts for `points`, shallow destinations first; volumes are mounted and initialised from the image.
 
+    Images are mounted below `images/` beside `rootfs`: the caller unmounts what is there.
+    """
     result = []
     for point in sorted(points, key=lambda point: point["Destination"].count("/")):
         if point["Type"] == "tmpfs":
@@ -253,6 +288,12 @@ async def prepare(points: Sequence[MountPoint], volumes: Volumes, owner: str, ro
                         await volumes.initialise(point["Name"], Path(f"/proc/self/fd/{image_directory}"))
                     finally:
                         os.close(image_directory)
+            if point.get("subpath"):
+                source = await asyncio.to_thread(_subpath, source, point["subpath"])
+        elif point["Type"] == "image":
+            source = rootfs.parent / "images" / point["key"].rpartition("-")[2]
+            await asyncio.to_thread(source.mkdir, parents=True)
+            await asyncio.to_thread(snapshots.mount, point["key"], source)
             if point.get("subpath"):
                 source = await asyncio.to_thread(_subpath, source, point["subpath"])
         else:
@@ -299,17 +340,13 @@ def _volume(name: str, destination: str, *, mode: str) -> MountPoint:
     }
 
 
-def _destination(spec: str, path: str) -> str:
+def _destination(spec: str, path: str, kind: str = "volume") -> str:
+    where = f"invalid volume specification: '{spec}': invalid mount config for type \"{kind}\": "
     if not path.startswith("/"):
-        raise InvalidParameter(
-            f"invalid volume specification: '{spec}': invalid mount config for type \"volume\": "
-            f"invalid mount path: '{path}' mount path must be absolute"
-        )
+        raise InvalidParameter(f"{where}invalid mount path: '{path}' mount path must be absolute")
     normal = posixpath.normpath(path)
     if normal in ("/", "//"):
-        raise InvalidParameter(
-            f"invalid volume specification: '{spec}': invalid specification: destination can't be '/'"
-        )
+        raise InvalidParameter(f"{where}invalid specification: destination can't be '/'")
     return normal
 
 
@@ -319,7 +356,7 @@ def _parse_mode(spec: str, mode: str) -> dict[str, Any]:
 
     def once(group: str) -> None:
         if group in seen:
-            raise InvalidParameter(f"invalid volume specification: '{spec}': invalid mode: {mode}")
+            raise InvalidParameter(f"invalid mode: {mode}")
         seen.add(group)
 
     for word in mode.split(",") if mode else ():
@@ -337,7 +374,7 @@ def _parse_mode(spec: str, mode: str) -> dict[str, Any]:
             once("copy")
             result["nocopy"] = True
         else:
-            raise InvalidParameter(f"invalid volume specification: '{spec}': invalid mode: {mode}")
+            raise InvalidParameter(f"invalid mode: {mode}")
     return result
 
 

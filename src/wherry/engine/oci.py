@@ -270,7 +270,8 @@ def _mounts(
     )  # fmt: skip
     ipc = host_config.get("IpcMode") or ""
     if ipc == "host":
-        add("/dev/mqueue", "bind", "/dev/mqueue", ["rbind", "nosuid", "noexec", "nodev"])
+        if Path("/dev/mqueue").exists():
+            add("/dev/mqueue", "bind", "/dev/mqueue", ["rbind", "nosuid", "noexec", "nodev"])
     else:
         add("/dev/mqueue", "mqueue", "mqueue", ["nosuid", "noexec", "nodev"])
     if ipc == "host":

@@ -153,7 +153,8 @@ def _sweep(engine: "Engine") -> None:
         if exit_file.name not in known:
             exit_file.unlink(missing_ok=True)
     for key in list(engine.images.snapshots.keys()):
-        if len(key) == 64 and key not in known:
+        # `<id>` is a container's own, `<id>-<number>` that of an image mounted into it.
+        if key[64:65] in ("", "-") and len(key) >= 64 and key[:64] not in known:
             engine.images.snapshots.remove(key)
     for state in (engine.runtimes.get("").state,):
         if state.is_dir():

@@ -73,6 +73,7 @@ def check(host_config: dict[str, Any], layout: Layout, *, update: bool = False) 
         warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
         host_config["OomKillDisable"] = None
     _check_cpu(host_config)
+    warnings += _check_block_weight(host_config, layout)
     pids = host_config.get("PidsLimit")
     if pids is not None and pids <= 0:
         host_config["PidsLimit"] = None if pids == 0 else -1
@@ -89,6 +90,27 @@ def check(host_config: dict[str, Any], layout: Layout, *, update: bool = False) 
         soft, hard = limit.get("Soft", -1), limit.get("Hard", -1)
         if hard != -1 and (soft > hard or soft == -1):
             raise InvalidParameter(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+    return warnings
+
+
+def _check_block_weight(host_config: dict[str, Any], layout: Layout) -> list[str]:
+    weight, devices = host_config.get("BlkioWeight") or 0, host_config.get("BlkioWeightDevice") or []
+    for value in (weight, *(device.get("Weight") or 0 for device in devices)):
+        if value and not 10 <= value <= 1000:
+            raise InvalidParameter("Range of blkio weight is from 10 to 1000")
+    if layout.version == 2 or not (weight or devices):
+        return []
+    warnings = []
+    directory = layout.controllers.get("blkio")
+    if weight and (directory is None or not (directory / "blkio.weight").exists()):
+        warnings.append("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.")
+        host_config["BlkioWeight"] = 0
+    if devices and (directory is None or not (directory / "blkio.weight_device").exists()):
+        warnings.append(
+            "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. "
+            "Weight-device discarded."
+        )
+        host_config["BlkioWeightDevice"] = []
     return warnings
 
 
@@ -115,17 +137,13 @@ def _check_cpu(host_config: dict[str, Any]) -> None:
         wanted = _parse_set(text)
         if wanted is None:
             raise InvalidParameter(f"Invalid value {text} for cpuset {name}")
-        online = _parse_set(
-            Path("/sys/devices/system/cpu/online" if name == "cpus" else "/sys/devices/system/node/online")
-            .read_text()
-            .strip()
-            if name == "cpus" or Path("/sys/devices/system/node/online").exists()
-            else "0"
-        )
-        if online is not None and not wanted <= online:
-            shown = ",".join(str(number) for number in sorted(online))
+        path = Path("/sys/devices/system/cpu/online" if name == "cpus" else "/sys/devices/system/node/online")
+        available_here = path.read_text().strip() if path.exists() else "0"
+        if not wanted <= (_parse_set(available_here) or wanted):
             title = "CPUs" if name == "cpus" else "memory nodes"
-            raise InvalidParameter(f"Requested {title} are not available - requested {text}, available: {shown}")
+            raise InvalidParameter(
+                f"Requested {title} are not available - requested {text}, available: {available_here}"
+            )
 
 
 def _parse_set(text: str) -> set[int] | None:
@@ -216,7 +234,7 @@ def _numbers(path: str) -> dict[str, int]:
     try:
         about = os.stat(path)
     except OSError as error:
-        raise InvalidParameter(f"{path}: {os.strerror(error.errno or 0).lower()}") from error
+        raise InvalidParameter(f"stat {path}: {os.strerror(error.errno or 0).lower()}") from error
     return {"major": os.major(about.st_rdev), "minor": os.minor(about.st_rdev)}
 
 

@@ -122,6 +122,11 @@ class Runtimes:
 
 
 _NOT_FOUND = re.compile(r"executable file [`']?(?P<name>.*?)[`']? not found(?: in \$PATH)?")
+_LOGRUS = re.compile(r'level=\w+ msg="(?P<text>(?:[^"\\]|\\.)*)"')
+"""How runc writes its errors without --log-format."""
+_RUNC = re.compile(
+    r"^(runc \w+ failed: )?(exec failed: )?(unable to start container process: )?(error during container init: )?"
+)
 _CHDIR = re.compile(r"chdir (?:to )?`?(?P<path>[^`:]+)`?: (?P<why>.*)")
 _EXEC = re.compile(r"(?:exec|open executable|cannot (?:open|stat)) `?(?P<name>[^`:]+)`?: (?P<why>Permission denied|.*)")
 
@@ -136,7 +141,9 @@ def create_error(raw: str, command: Sequence[str], tty: bool = False) -> str:
 
 def explain(raw: str, command: Sequence[str]) -> str:
     """A runtime's error in the words that Docker users and their scripts know."""
-    text = _message(raw.encode())
+    text = _RUNC.sub("", _message(raw.encode()))
+    if text.startswith('exec: "'):
+        return text
     program = command[0] if command else ""
     if match := _NOT_FOUND.search(text):
         name = match["name"] or program
@@ -147,6 +154,9 @@ def explain(raw: str, command: Sequence[str]) -> str:
         return f'exec: "{program}": permission denied'
     if "Is a directory" in text and program in text:
         return f'exec: "{program}": is a directory'
+    if text == "open executable: Operation not permitted":
+        # crun's word for a command that is a directory.
+        return f'exec: "{program}": is a directory: permission denied'
     if match := _CHDIR.search(text):
         why = match["why"].lower()
         return f'error during container init: chdir to cwd ("{match["path"]}") set in config.json failed: {why}'
@@ -162,4 +172,6 @@ def _message(raw: bytes) -> str:
     if line.startswith("{"):
         with contextlib.suppress(orjson.JSONDecodeError):
             line = str(orjson.loads(line).get("msg", line))
+    if match := _LOGRUS.search(line):
+        line = re.sub(r"\\(.)", r"\1", match["text"])
     return re.sub(r"^(\d{4}-\d\d-\d\dT[0-9:.]+Z?: )?(crun: |\[conmon:[a-z]\]: )?", "", line)

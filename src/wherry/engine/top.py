@@ -23,7 +23,8 @@ async def top(containers: "Containers", container: Container, arguments: str) ->
     pids = {str(pid) for pid in await asyncio.to_thread(containers.lifecycle.cgroup(container).pids)}
     done = await processes.run(["ps", *words])
     if done.code:
-        raise EngineError(f"ps: {done.stderr.decode('utf-8', 'replace').strip()}")
+        # What follows the first line is ps's usage.
+        raise EngineError(f"ps: {done.stderr.decode('utf-8', 'replace').strip().partition(chr(10))[0]}")
     return select(done.stdout.decode("utf-8", "replace"), pids)
 
 

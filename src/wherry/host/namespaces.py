@@ -125,8 +125,14 @@ def is_pinned(path: Path) -> bool:
 
 
 def sysctl_path(name: str) -> Path:
-    """`net.ipv4.conf.eth0/1.forwarding` → path: as in sysctl(8), a `/` in the name stands for a dot."""
-    return Path("/proc/sys") / "/".join(part.replace("/", ".") for part in name.split("."))
+    """`net.ipv4.conf.eth0/1.forwarding` → path: as in sysctl(8), a `/` in the name stands for a dot.
+
+    Raises OSError (ENOENT) for a name that would lead elsewhere.
+    """
+    parts = [part.replace("/", ".") for part in name.split(".")]
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise OSError(errno.ENOENT, f"sysctl {name}: no such sysctl")
+    return Path("/proc/sys", *parts)
 
 
 def write_sysctl(name: str, value: str) -> None:

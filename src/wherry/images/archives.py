@@ -7,7 +7,6 @@ as they stream by, and small files are kept until the manifest says what they ar
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from .compression import decompress
 from .compression import kind as compression_kind
 from .errors import BadArchive, InvalidParameter
 from .layers import Layer, LayerStore, Staged
+from .manifests import CONFIG_OCI, INDEX_OCI, LAYER_OCI, MANIFEST_OCI, Descriptor, Index, Manifest, parse
+from .manifests import read as read_manifest
 from .references import Reference
 from .rootdir import clean
 from .tarstream import CHUNK, DIRECTORY, END, HARDLINK, REGULAR, SYMLINK, Entry, TarReader, encode_header, padding
@@ -27,15 +28,7 @@ Progress = Callable[[dict[str, Any]], None]
 
 _SMALL = 8 << 20  # a manifest or a configuration larger than this is not one
 _SMALL_TOTAL = 256 << 20
-
-MANIFEST_OCI = "application/vnd.oci.image.manifest.v1+json"
-INDEX_OCI = "application/vnd.oci.image.index.v1+json"
-CONFIG_OCI = "application/vnd.oci.image.config.v1+json"
-LAYER_OCI = "application/vnd.oci.image.layer.v1.tar"
-MANIFEST_DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
-INDEX_DOCKER = "application/vnd.docker.distribution.manifest.list.v2+json"
-CONFIG_DOCKER = "application/vnd.docker.container.image.v1+json"
-LAYER_DOCKER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+_MAX_DEPTH = 4  # of indexes in indexes
 
 
 @dataclass
@@ -209,49 +202,61 @@ def _docker_images(contents: Contents) -> list[Found]:
         raise InvalidParameter("invalid manifest: manifest.json is not a list")
     found = []
     for item in manifest:
-        config_name = _normal((item or {}).get("Config") or "")
+        if not isinstance(item, dict):
+            raise InvalidParameter("invalid manifest: manifest.json is not a list of objects")
+        config_name = _normal(_strings([item.get("Config") or ""], "Config")[0])
         config = contents.files.get(config_name)
         if config is None:
             raise InvalidParameter(f"open {config_name}: no such file or directory")
-        layers = [_normal(name) for name in item.get("Layers") or []]
-        found.append(Found(config, list(item.get("RepoTags") or []), layers))
+        layers = [_normal(name) for name in _strings(item.get("Layers") or [], "Layers")]
+        found.append(Found(config, _strings(item.get("RepoTags") or [], "RepoTags"), layers))
     return found
 
 
+def _strings(value: Any, key: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidParameter(f"invalid manifest: {key} is not what it must be")
+    return list(value)
+
+
 def _normal(name: str) -> str:
-    return os.fsdecode(clean(os.fsencode(name)))
+    return os.fsdecode(clean(name.encode("utf-8", "surrogateescape")))
 
 
 def _oci_images(contents: Contents, platform: tuple[str, str] | None) -> list[Found]:
     found = []
-    index = parse(contents.files["index.json"], "index.json")
-    for descriptor in index.get("manifests") or []:
-        annotations = descriptor.get("annotations") or {}
+    index = read_manifest(contents.files["index.json"], INDEX_OCI, "index.json")
+    if not isinstance(index, Index):
+        raise InvalidParameter("invalid index.json: it is no index")
+    for descriptor in index.manifests:
+        annotations = descriptor.annotations
         name = annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name")
         manifest = _manifest(contents, descriptor, platform)
         if manifest is None:
             continue
-        config = _blob(contents, manifest["config"]["digest"])
-        layers = [_blob_name(layer["digest"]) for layer in manifest.get("layers") or []]
+        config = _blob(contents, manifest.config.digest)
+        layers = [_blob_name(layer.digest) for layer in manifest.layers]
         # A bare tag ("latest") is what tools write who have no repository; it names nothing here.
-        names = [name] if name and (":" in name or "/" in name) else []
+        names = [name] if isinstance(name, str) and (":" in name or "/" in name) else []
         found.append(Found(config, names, layers))
     return found
 
 
 def _manifest(
-    contents: Contents, descriptor: dict[str, Any], platform: tuple[str, str] | None
-) -> dict[str, Any] | None:
-    document = parse(_blob(contents, descriptor["digest"]), descriptor["digest"])
-    if document.get("mediaType") in (INDEX_OCI, INDEX_DOCKER) or "manifests" in document:
-        for inner in document["manifests"]:
-            its = inner.get("platform") or {}
-            if platform is None or (its.get("os"), its.get("architecture")) == platform:
-                return _manifest(contents, inner, platform)
-        return None
-    if "config" not in document:
-        raise InvalidParameter(f"manifest {descriptor['digest']} has no configuration")
-    return dict(document)
+    contents: Contents, descriptor: Descriptor, platform: tuple[str, str] | None, depth: int = 0
+) -> Manifest | None:
+    document = read_manifest(_blob(contents, descriptor.digest), descriptor.media_type, descriptor.digest)
+    if isinstance(document, Manifest):
+        return document
+    if depth > _MAX_DEPTH:
+        raise InvalidParameter(f"index {descriptor.digest} is nested too deeply")
+    for inner in document.manifests:
+        its = inner.platform
+        if platform is None or (its.get("os"), its.get("architecture")) == platform:
+            # Archives may hold one platform of several: the others are listed and absent.
+            if _blob_name(inner.digest) in contents.files:
+                return _manifest(contents, inner, platform, depth + 1)
+    return None
 
 
 def _blob_name(digest: str) -> str:
@@ -263,13 +268,6 @@ def _blob(contents: Contents, digest: str) -> bytes:
     if data is None:
         raise InvalidParameter(f"open {_blob_name(digest)}: no such file or directory")
     return data
-
-
-def parse(data: bytes, name: str) -> Any:
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise InvalidParameter(f"invalid {name}: {error}") from None
 
 
 @dataclass

@@ -21,6 +21,7 @@ from .catalog import Catalog, Image, timestamp
 from .compression import decompress
 from .errors import InvalidParameter, NotFound
 from .layers import Chain, LayerStore, Staged, chain_ids
+from .manifests import read_config
 from .references import Reference, key_of, parse_reference
 from .removal import User
 from .snapshots import Snapshotter
@@ -238,9 +239,7 @@ class ImageStore:
         return layer
 
     async def _register_layers(self, item: archives.Found, contents: archives.Contents) -> None:
-        config = archives.parse(item.config, "image configuration")
-        if not isinstance(config, dict) or not isinstance(config.get("rootfs"), dict):
-            raise InvalidParameter("invalid image configuration: it has no rootfs")
+        config = read_config(item.config)
         diff_ids = config["rootfs"].get("diff_ids") or []
         if len(diff_ids) != len(item.layers):
             raise InvalidParameter(

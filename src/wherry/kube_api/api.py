@@ -48,6 +48,8 @@ class Api:
         self.cache = cache
         self.table = table or ResourceTable()
         self.now = now
+        self.views: dict[Resource, Resource] = dict(STORAGE_VERSION)
+        """Resources whose objects have to be converted on their way out, and what each is stored as."""
         self._conceal = conceal
         self.admission = AdmissionChain()
         self._strategies: dict[Resource, Strategy] = make_strategies()
@@ -71,10 +73,14 @@ class Api:
 
     def stored_as(self, resource: Resource) -> Resource:
         """The resource whose objects the store keeps; differs for another version's view."""
-        return STORAGE_VERSION.get(resource, resource)
+        return self.views.get(resource, resource)
+
+    def is_view(self, resource: Resource) -> bool:
+        """Whether stored bytes may be in another version than the one that is asked for."""
+        return resource in self.views
 
     def cache_of(self, resource: Resource) -> ResourceCache:
-        stored = STORAGE_VERSION.get(resource, resource)
+        stored = self.views.get(resource, resource)
         return self.cache.of(stored.group, stored.plural)
 
     def cached(self, resource: Resource, namespace: str | None, name: str) -> Entry | None:
@@ -96,7 +102,7 @@ class Api:
 
     def present(self, resource: Resource, entry: Entry) -> Entry:
         """A stored entry in the version that was asked for."""
-        return convert.present(resource, entry)
+        return convert.present(self.views, resource, entry)
 
     def not_found(self, resource: Resource, name: str) -> errors.NotFound:
         return errors.not_found(resource.group, resource.plural, name)
@@ -116,7 +122,7 @@ class Api:
 
     async def insert(self, resource: Resource, obj: Object) -> Entry:
         """Write an object that must not exist yet. Raises AlreadyExists."""
-        stored, obj = convert.to_storage(resource, obj)
+        stored, obj = convert.to_storage(self.views, resource, obj)
         name, namespace = obj["metadata"]["name"], obj["metadata"].get("namespace")
         try:
             return await self._put(stored, namespace, name, obj, 0)
@@ -144,7 +150,7 @@ class Api:
                 if entry is None:
                     raise self.not_found(resource, name)
                 return entry, False
-            stored, obj = convert.to_storage(resource, new)
+            stored, obj = convert.to_storage(self.views, resource, new)
             try:
                 if entry is not None and removable is not None and removable(obj):
                     return await self._remove(stored, entry, obj), True

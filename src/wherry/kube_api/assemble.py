@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from wherry.kube_api.api import Api
 from wherry.kube_api.auth.authn import Authenticator
 from wherry.kube_api.auth.authorizer import Authorizer
+from wherry.kube_api.auth.node import NodeAuthorizer
 from wherry.kube_api.auth.rbac import Rbac
 from wherry.kube_api.cache import WatchCache
 from wherry.kube_api.call import User
+from wherry.kube_api.custom_resources import CustomResources
 from wherry.kube_api.discovery import Discovery
 from wherry.kube_api.encryption import Encryption
 from wherry.kube_api.http.app import App
@@ -51,12 +53,13 @@ async def assemble(server: "ApiServer", store: Store, now: Callable[[], float]) 
         from wherry.kube_api.audit import AuditLog
 
         audit_log = AuditLog(server.instance.log_dir / "audit.log")
-    authorizer = Authorizer(Rbac(api), audit_log)
+    authorizer = Authorizer(Rbac(api), audit_log, NodeAuthorizer(api))
     api.services.update(tokens=signer, authenticator=authenticator, authorizer=authorizer, pki=server.pki)
     _install(api, server)
+    custom_resources = CustomResources(api)
     discovery = Discovery(api.table, "")
     connector = Connector(api, server.pki)
-    non_resource = NonResource(api, discovery, signer, lambda: server.ready)
+    non_resource = NonResource(api, discovery, signer, lambda: server.ready, server.documents)
     app = App(api, authenticator, authorizer, non_resource.answer, connector.serve)
     non_resource.app = app
 
@@ -66,7 +69,8 @@ async def assemble(server: "ApiServer", store: Store, now: Callable[[], float]) 
 
     from wherry.kube_api.expiry import expire_events
 
-    return Parts(api, Server(app), listening, [expire_events(api, options.event_ttl_seconds)])
+    background = [expire_events(api, options.event_ttl_seconds), custom_resources.finish_deletions()]
+    return Parts(api, Server(app), listening, background)
 
 
 def _install(api: Api, server: "ApiServer") -> None:

@@ -46,11 +46,20 @@ async def bootstrap(client: Client, api: Api, options: ServerOptions, port: int 
             )
         )
     wanted.append((builtin.CONFIG_MAPS, _authentication(api)))
+    wanted.append((builtin.INGRESS_CLASSES, _ingress_class()))
     await asyncio.gather(*(_ensure(client, api, resource, obj) for resource, obj in wanted))
 
 
 def _named(kind: str, api_version: str, name: str) -> Object:
     return {"kind": kind, "apiVersion": api_version, "metadata": {"name": name}}
+
+
+def _ingress_class() -> Object:
+    """The class that every node's nginx serves, for Ingresses that name none."""
+    made = _named("IngressClass", "networking.k8s.io/v1", "nginx")
+    made["metadata"]["annotations"] = {"ingressclass.kubernetes.io/is-default-class": "true"}
+    made["spec"] = {"controller": "k8s.io/ingress-nginx"}
+    return made
 
 
 def _authentication(api: Api) -> Object:

@@ -1,18 +1,25 @@
-"""Views: resources whose objects are stored in another version (autoscaling/v1 as v2, events.k8s.io as core events).
+"""Views: resources whose objects are stored in another version (autoscaling/v1 as v2, events.k8s.io as core events,
+the versions of a custom resource, which differ in their apiVersion alone).
 
-`to_storage` and `present` are inverse; for all other resources both hand back what they got.
+`to_storage` and `present` are inverse; for all other resources both hand back what they got. `views` is `Api.views`:
+each view and what it is stored as.
 """
+
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import orjson
 
 from wherry.kube_api.objects import Entry
-from wherry.schema.builtin import EVENTS_V1, HORIZONTAL_POD_AUTOSCALERS_V1, STORAGE_VERSION
+from wherry.schema.builtin import EVENTS_V1, HORIZONTAL_POD_AUTOSCALERS_V1
 from wherry.schema.resource import Object, Resource
 
+Views: TypeAlias = Mapping[Resource, Resource]
 
-def to_storage(resource: Resource, obj: Object) -> tuple[Resource, Object]:
+
+def to_storage(views: Views, resource: Resource, obj: Object) -> tuple[Resource, Object]:
     """The resource that is stored and the object in its version. `obj` is not changed."""
-    stored = STORAGE_VERSION.get(resource)
+    stored = views.get(resource)
     if stored is None:
         return resource, obj
     if resource == EVENTS_V1:
@@ -22,9 +29,9 @@ def to_storage(resource: Resource, obj: Object) -> tuple[Resource, Object]:
     return stored, {**obj, "apiVersion": stored.api_version, "kind": stored.kind}
 
 
-def from_storage(resource: Resource, obj: Object) -> Object:
+def from_storage(views: Views, resource: Resource, obj: Object) -> Object:
     """A stored object in the version of `resource`; the same object when nothing is to do."""
-    if resource not in STORAGE_VERSION:
+    if resource not in views:
         return obj
     if resource == EVENTS_V1:
         obj = _event_from_core(obj)
@@ -33,12 +40,17 @@ def from_storage(resource: Resource, obj: Object) -> Object:
     return {**obj, "apiVersion": resource.api_version, "kind": resource.kind}
 
 
-def present(resource: Resource, entry: Entry) -> Entry:
+def present(views: Views, resource: Resource, entry: Entry) -> Entry:
     """A stored entry in the version of `resource`."""
-    if resource not in STORAGE_VERSION:
+    if resource not in views or entry.data.startswith(_start(resource)):
         return entry
-    data = orjson.dumps(from_storage(resource, entry.decode()))
+    data = orjson.dumps(from_storage(views, resource, entry.decode()))
     return Entry(entry.namespace, entry.name, data, entry.revision)
+
+
+def _start(resource: Resource) -> bytes:
+    """How the bytes of an object begin that is in its version already (see `objects.encode`)."""
+    return f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}",'.encode()
 
 
 _EVENT_FIELDS = (

@@ -12,21 +12,33 @@ from wherry.kube_api.http.message import Request, Response, json_response, text_
 from wherry.kube_api.http.protocol import Answer
 from wherry.kube_api.tokens import TokenSigner
 from wherry.kube_api.version import version_info
+from wherry.schema import errors
 
 if TYPE_CHECKING:
     from wherry.kube_api.http.app import App
 
 CHECKS = ("ping", "log", "store", "poststarthook/bootstrap", "poststarthook/rbac/bootstrap-roles")
 
+DocumentOf = Callable[[str], Coroutine[Any, Any, dict[str, Any] | None]]
+"""A JSON document for the rest of a path, or None when there is none."""
+
 
 class NonResource:
     """`answer(request, user)`: a response, or None for a path that does not exist."""
 
-    def __init__(self, api: Api, discovery: Discovery, signer: TokenSigner, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        discovery: Discovery,
+        signer: TokenSigner,
+        ready: Callable[[], bool],
+        documents: dict[str, DocumentOf] | None = None,
+    ) -> None:
         self._api = api
         self._discovery = discovery
         self._signer = signer
         self._ready = ready
+        self._documents = documents if documents is not None else {}
         self.app: App | None = None
         self.port = 0
 
@@ -57,6 +69,9 @@ class NonResource:
                     "id_token_signing_alg_values_supported": ["ES256"],
                 }
             )
+        for prefix, document_of in self._documents.items():
+            if path.startswith(prefix):
+                return _document(document_of, path[len(prefix) :])
         if path == "/":
             return json_response({"paths": self._paths()})
         return None
@@ -124,3 +139,10 @@ class NonResource:
         return Response(
             render(self._api, self.app.requests).encode(), content_type="text/plain; version=0.0.4; charset=utf-8"
         )
+
+
+async def _document(document_of: DocumentOf, rest: str) -> Answer:
+    found = await document_of(rest)
+    if found is None:
+        raise errors.NotFound("the server could not find the requested resource", details={})
+    return json_response(found)

@@ -57,11 +57,11 @@ def _json_type(value: object) -> str:
     return {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value), "object")
 
 
-def check_fields(call: Call, obj: Object) -> None:
+def check_fields(api: Api, call: Call, obj: Object) -> None:
     """Unknown and duplicate fields: refused, warned of, or dropped in silence, as `fieldValidation` says."""
-    if call.trusted:
+    if call.trusted and rules.custom(api, call.resource) is None:
         return
-    found = rules.check_fields(call.resource, obj, call.raw)
+    found = rules.check_fields(api, call.resource, obj, call.raw)
     if not found or call.field_validation == "Ignore":
         return
     if call.field_validation == "Strict":
@@ -98,7 +98,7 @@ async def prepare_new(api: Api, call: Call, obj: Object) -> Object:
     check_namespace(call, obj)
     if metadata.get("resourceVersion"):
         raise errors.BadRequest("resourceVersion should not be set on objects to be created")
-    rules.apply_defaults(resource, obj)
+    rules.apply_defaults(api, resource, obj)
     obj = await api.admission.mutate(api, call, obj, None)
     metadata = obj["metadata"]
     if not metadata.get("name") and metadata.get("generateName"):
@@ -113,8 +113,8 @@ async def prepare_new(api: Api, call: Call, obj: Object) -> Object:
     strategy.prepare_create(api, call, obj)
     if not call.applying:
         metadata.pop("managedFields", None)
-    rules.track_managers(call, obj, None, metadata["creationTimestamp"])
-    causes = rules.validate_create(resource, obj)
+    rules.track_managers(api, call, obj, None, metadata["creationTimestamp"])
+    causes = rules.validate_create(api, resource, obj)
     if causes:
         raise errors.invalid(resource.group, resource.kind, metadata.get("name") or "", causes)
     await api.admission.validate(api, call, obj, None)
@@ -131,7 +131,7 @@ async def prepare_changed(api: Api, call: Call, obj: Object, old: Object) -> Obj
     metadata, before = obj["metadata"], old["metadata"]
     check_namespace(call, obj)
     check_versions(call, metadata, before, unconditional=strategy.unconditional_update)
-    rules.apply_defaults(resource, obj)
+    rules.apply_defaults(api, resource, obj)
     for field in IMMUTABLE_METADATA:
         if field in before:
             metadata[field] = before[field]
@@ -145,10 +145,10 @@ async def prepare_changed(api: Api, call: Call, obj: Object, old: Object) -> Obj
     metadata = obj["metadata"]
     if strategy.has_generation and strategy.changed(obj, old):
         metadata["generation"] = (before.get("generation") or 0) + 1
-    rules.track_managers(call, obj, old, api.timestamp())
+    rules.track_managers(api, call, obj, old, api.timestamp())
     if before.get("deletionTimestamp"):
         _check_finalizers(call, metadata, before)
-    causes = rules.validate_update(resource, obj, old, call.subresource)
+    causes = rules.validate_update(api, resource, obj, old, call.subresource)
     if causes:
         raise errors.invalid(resource.group, resource.kind, before["name"], causes)
     await api.admission.validate(api, call, obj, old)

@@ -1,43 +1,68 @@
-"""What the schema says about an object: one place where the verbs ask it."""
+"""What the schema says about an object: one place where the verbs ask it, for built-in and custom kinds alike."""
 
 from typing import Any
 
 from wherry.kube_api.api import Api
 from wherry.kube_api.call import Call
-from wherry.schema import apply, decode, defaults, merge, validation
+from wherry.schema import apply, decode, defaults, errors, merge, validation
+from wherry.schema.crd import CustomKind
+from wherry.schema.definitions import ANY, Type, by_name
 from wherry.schema.errors import Cause
 from wherry.schema.resource import Object, Resource
 
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
-def apply_defaults(resource: Resource, obj: Object) -> None:
+
+def custom(api: Api, resource: Resource) -> CustomKind | None:
+    """What a CustomResourceDefinition says of a resource; None for built-in ones."""
+    found: CustomKind | None = api.table.extra(resource)
+    return found
+
+
+def apply_defaults(api: Api, resource: Resource, obj: Object) -> None:
     """Fill in the documented defaults, in place."""
-    defaults.apply_defaults(resource, obj)
+    kind = custom(api, resource)
+    if kind is not None:
+        kind.apply_defaults(obj)
+    else:
+        defaults.apply_defaults(resource, obj)
 
 
-def check_fields(resource: Resource, obj: Object, raw: bytes | None) -> list[str]:
+def check_fields(api: Api, resource: Resource, obj: Object, raw: bytes | None) -> list[str]:
     """Unknown and duplicate fields, worded as the API server does; unknown ones are dropped from `obj`."""
     messages = decode.parse(raw)[1] if raw is not None else []
-    return messages + decode.check_fields(resource, obj)
+    kind = custom(api, resource)
+    if kind is None:
+        return messages + decode.check_fields(resource, obj)
+    fields = {**dict.fromkeys(obj, ANY), "metadata": by_name(_OBJECT_META)}
+    return messages + decode.check_value(Type("object", fields=fields), obj, resource) + kind.check_fields(obj)
 
 
-def validate_create(resource: Resource, obj: Object) -> list[Cause]:
+def validate_create(api: Api, resource: Resource, obj: Object) -> list[Cause]:
     """Everything that is wrong with a new object."""
-    return validation.validate_create(resource, obj)
+    kind = custom(api, resource)
+    return kind.validate_create(obj) if kind is not None else validation.validate_create(resource, obj)
 
 
-def validate_update(resource: Resource, obj: Object, old: Object, subresource: str) -> list[Cause]:
+def validate_update(api: Api, resource: Resource, obj: Object, old: Object, subresource: str) -> list[Cause]:
     """Everything that is wrong with replacing `old` by `obj`."""
+    kind = custom(api, resource)
+    if kind is not None:
+        return kind.validate_update(obj, old)
     return validation.validate_update(resource, obj, old, subresource)
 
 
-def track_managers(call: Call, obj: Object, old: Object | None, now: str) -> None:
+def track_managers(api: Api, call: Call, obj: Object, old: Object | None, now: str) -> None:
     """Note in metadata.managedFields which manager changed which fields; server-side apply has done so already."""
     if not call.applying:
-        apply.track_update(call.resource, obj, old, call.field_manager, call.subresource, now)
+        kind = custom(api, call.resource)
+        type_ = kind.type if kind is not None else None
+        apply.track_update(call.resource, obj, old, call.field_manager, call.subresource, now, type_)
 
 
 def patched(api: Api, call: Call, current: Object | None, body: Any, type_: str) -> Object:
     """The object after a patch of content type `type_`; `current` is None when server-side apply creates."""
+    kind = custom(api, call.resource)
     if type_ == "application/apply-patch+yaml":
         return apply.apply(
             call.resource,
@@ -47,6 +72,7 @@ def patched(api: Api, call: Call, current: Object | None, body: Any, type_: str)
             force=call.force,
             now=api.timestamp(),
             subresource=call.subresource,
+            kind=kind.type if kind is not None else None,
         )
     assert current is not None
     if type_ == "application/json-patch+json":
@@ -54,4 +80,9 @@ def patched(api: Api, call: Call, current: Object | None, body: Any, type_: str)
     if type_ == "application/merge-patch+json":
         merged: Object = merge.merge_patch(current, body)
         return merged
+    if kind is not None:
+        raise errors.UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: "
+            "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+        )
     return merge.strategic_merge(call.resource, current, body)

@@ -25,6 +25,7 @@ from wherry.store.api import Store
 if TYPE_CHECKING:
     from wherry.kube_api.http.protocol import Server
     from wherry.kube_api.local import LocalClient
+    from wherry.kube_api.nonresource import DocumentOf
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class ApiServer:
         self.port = 0
         self.pki: Pki
         self.api: Api
+        self.documents: dict[str, DocumentOf] = {}
+        """Further paths to serve, by prefix; RBAC guards them as it does every path that is no resource."""
         self._now = now
         self._store: Store | None = None
         self._http: Server | None = None

@@ -264,7 +264,11 @@ class _Builder:
         identity: JsonDict | None = None,
     ) -> JsonDict:
         query = [self.parameter(name, "query", kind) for name, kind in _QUERY.get(action, ())]
-        consumes = list(_PATCH_TYPES) if action == "patch" else ["application/json"]
+        consumes = ["application/json"]
+        if action == "patch":
+            # Clients choose how to patch by what is listed here; custom resources know no strategic merge.
+            custom = self.table.extra(resource) is not None
+            consumes = [one for one in _PATCH_TYPES if not (custom and "strategic" in one)]
         made: JsonDict = {
             "tags": [f"{(resource.group.split('.')[0] or 'core')}_{resource.version}"],
             "x-kubernetes-action": action,

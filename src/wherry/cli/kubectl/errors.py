@@ -17,6 +17,10 @@ class KubectlError(Exception):
     def lines(self) -> str:
         return self.prefix + str(self)
 
+    def plain(self) -> str:
+        """As one of several errors."""
+        return str(self)
+
 
 class UsageError(KubectlError):
     """The command line is wrong: followed by where the help is. `hint` is `for usage` or `for help and examples`."""
@@ -76,8 +80,12 @@ class ServerError(KubectlError):
         details = self.body.get("details") or {}
         if self.reason == "Unauthorized":
             return f"error: You must be logged in to the server ({self._said(message)})"
-        if self.reason == "Invalid" and not self.context:
+        if self.reason == "Invalid" and details:
             return _invalid(message, details)
+        return self.plain()
+
+    def plain(self) -> str:
+        message = str(self.body.get("message") or "")
         head = f"Error from server ({self.reason})" if self.reason else "Error from server"
         return f"{head}: {self._said(message)}"
 
@@ -110,7 +118,11 @@ class Several(KubectlError):
         self.errors = errors
 
     def lines(self) -> str:
-        return "\n".join(error.lines() for error in self.errors)
+        """Among others an error stands without `error:`, and an Invalid one without its causes taken apart."""
+        return "\n".join(error.plain() for error in self.errors)
+
+    def plain(self) -> str:
+        return self.lines()
 
 
 def raise_all(errors: list[KubectlError]) -> None:

@@ -102,7 +102,7 @@ def _raw(session: Session) -> int:
     if options.arguments:
         raise UsageError("arguments may not be passed when --raw is specified")
     if not options["raw"].startswith("/"):
-        raise KubectlError(f"--raw must be a path starting with /")
+        raise KubectlError("--raw must be a path starting with /")
     sys.stdout.buffer.write(session.http.text(options["raw"]))
     sys.stdout.buffer.flush()
     return 0

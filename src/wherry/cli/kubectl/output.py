@@ -113,7 +113,7 @@ def relaxed(expression: str) -> str:
     match = re.fullmatch(r"\{\.?([^{}]+)\}|\.?([^{}]+)", expression)
     if match is None:
         raise KubectlError(
-            f"unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{{name1.name2}}' or '{{.name1.name2}}'"
+            "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{name1.name2}' or '{.name1.name2}'"
         )
     return "{." + (match[1] or match[2]) + "}"
 
@@ -122,7 +122,7 @@ def _jsonpath(name: str, argument: str, options: Options) -> Any:
     from wherry.schema.jsonpath import parse
 
     if not argument:
-        raise KubectlError(f"template format specified but no template given")
+        raise KubectlError("template format specified but no template given")
     text = _text_of(argument, name).rstrip("\n") if name == "jsonpath-file" else argument
     if name == "jsonpath-as-json":
         if not text.startswith("{"):

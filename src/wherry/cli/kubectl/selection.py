@@ -115,7 +115,7 @@ def _slashed(session: Session, word: str, all_namespaces: bool, selector: bool) 
         raise KubectlError("arguments in resource/name form may not have more than one slash")
     if not parts[0] or not parts[1]:
         raise KubectlError(
-            f"arguments in resource/name form must have a single resource and name"
+            "arguments in resource/name form must have a single resource and name"
         )
     if selector:
         raise KubectlError("name cannot be provided when a selector is specified")

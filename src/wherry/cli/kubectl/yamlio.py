@@ -177,8 +177,8 @@ def _resolves(text: str) -> bool:
         or _FLOAT.match(text)
         or _BASE60.match(text)
         or _TIME.match(text)
-        or text in ("<<", "=")
-        and text == "<<"
+        or (text in ("<<", "=")
+        and text == "<<")
     )
 
 

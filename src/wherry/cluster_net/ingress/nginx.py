@@ -146,8 +146,8 @@ class Nginx:
             await self._start()
         try:
             async with asyncio.timeout(START_SECONDS):
-                while await self.generation() != generation:
-                    await asyncio.sleep(_POLL)  # the other process says nothing by itself
+                while await self.generation() != generation:  # noqa: ASYNC110 - another process, which says nothing
+                    await asyncio.sleep(_POLL)
         except TimeoutError:
             words = await asyncio.to_thread(self._last_words)
             raise NginxError(f"nginx did not take its configuration over: {words}") from None
@@ -162,13 +162,13 @@ class Nginx:
         entries = [str(root / self._cgroup / "cgroup.procs") for root in layout.roots()]
         # Into the cgroup before it forks, so that its workers are there too.
         script = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1"; shift; n=$((n - 1)); done; exec "$@"'
+        command = ["/bin/sh", "-c", script, "sh", str(len(entries)), *entries, *self._command(self._config)]
         words = self.directory / "start.err"
-        with open(words, "wb") as file:
-            pid = processes.spawn(
-                ["/bin/sh", "-c", script, "sh", str(len(entries)), *entries, *self._command(self._config)],
-                stderr=file.fileno(),
-                new_session=True,
-            )
+        descriptor = os.open(words, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            pid = processes.spawn(command, stderr=descriptor, new_session=True)
+        finally:
+            os.close(descriptor)
         await processes.wait_pid(pid)
         code = processes.reap(pid)
         if code:

@@ -225,7 +225,7 @@ def _matches(location: Location, regex: bool, exact: set[str]) -> list[str]:
         if location.kind == "Exact" and plain:
             return [f"~* {quoted(f'^{path}$')}"]
         if location.kind == "Prefix" and plain and path != "/":
-            return [f"~* {quoted(f'^{path.rstrip("/")}(?=/|$)')}"]
+            return ["~* " + quoted("^" + path.rstrip("/") + "(?=/|$)")]
         return [f"~* {quoted('^' + path)}"]
     if location.kind == "Exact":
         return [f"= {quoted(path)}"]
@@ -473,9 +473,8 @@ def _choose(location: Location, main: str, zones: list[str], names: _Names) -> s
             variable = names("cookie")
             key = quoted(rf"~(?:^|;\s*){re.escape(options.canary_cookie)}=always(?:;|$)")
             never = quoted(rf"~(?:^|;\s*){re.escape(options.canary_cookie)}=never(?:;|$)")
-            zones.append(
-                f"map $http_cookie ${variable} {{ default {_value(chosen)}; {key} {quoted(name)}; {never} {quoted(main)}; }}"
-            )
+            values = f"{key} {quoted(name)}; {never} {quoted(main)};"
+            zones.append(f"map $http_cookie ${variable} {{ default {_value(chosen)}; {values} }}")
             chosen = f"${variable}"
         if options.canary_header:
             variable = names("header")

@@ -8,7 +8,7 @@ from wherry.docker_api import compat
 from wherry.docker_api.replies import Stream, empty, json_reply
 from wherry.docker_api.routing import Call, Routes
 from wherry.docker_api.shapes import CONFIG, CREATE, UPDATE
-from wherry.engine.errors import InvalidParameter
+from wherry.engine.errors import InvalidParameter, NotFound
 
 routes = Routes()
 
@@ -88,7 +88,10 @@ async def restart(call: Call) -> web.StreamResponse:
 
 @routes.post("/containers/{name}/kill")
 async def kill(call: Call) -> web.StreamResponse:
-    await call.engine.containers.kill(call.name, call.query.text("signal") or "SIGKILL")
+    try:
+        await call.engine.containers.kill(call.name, call.query.text("signal") or "SIGKILL")
+    except NotFound as error:
+        raise NotFound(f"cannot kill container: {call.name}: {error.message}") from None
     return empty()
 
 

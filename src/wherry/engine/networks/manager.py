@@ -310,7 +310,10 @@ class Networks:
             finally:
                 os.close(descriptor)
             if sysctls:
-                sandboxes.set_sysctls(namespace.path, sysctls)
+                try:
+                    sandboxes.set_sysctls(namespace.path, sysctls)
+                except OSError as error:
+                    raise InvalidParameter(f"cannot set {error.strerror or error}") from error
             if sandbox.ports:
                 self._nft.run(firewall.port_elements("add", self._instance.nft_table, sandbox.published()))
             sockets = names.open_sockets(namespace.path) if user_defined else None
@@ -335,6 +338,8 @@ class Networks:
                 raise InvalidParameter(checks.MULTIPLE_HOST if network.name == "host" else checks.MULTIPLE_NONE)
             configs[network.id] = config or {}
         if main.driver == "null":
+            if any(any(checks.static_addresses(config)) for config in configs.values()):
+                raise InvalidParameter("user specified IP address is supported on user defined networks only")
             return []
         if request.mac and not configs[main.id].get("MacAddress"):
             configs[main.id] = configs[main.id] | {"MacAddress": request.mac}

@@ -23,6 +23,8 @@ def sandbox_view(
     known = request.hostname
     if request.domainname:
         known = f"{request.hostname}.{request.domainname} {request.hostname}"
+    elif "." in known:
+        known = f"{known} {known.partition('.')[0]}"
     own = [(ip, known) for endpoint in sandbox.endpoints for ip in endpoint.addresses] if request.hostname else []
     extra = parse_extra_hosts(request.extra_hosts, host_gateway)
     resolv_conf = container_resolv_conf(

@@ -18,18 +18,15 @@ from ..catalog import Catalog, Image, RemoteLayer
 from ..compression import decompress
 from ..errors import DigestMismatch, Forbidden, ImageError, InvalidParameter, NotFound, Unauthorized, Unavailable
 from ..layers import Layer, LayerStore, Staged
+from ..manifests import ACCEPT, Descriptor, Index, Manifest, read, read_config
 from ..references import Reference
 from ..threads import feed
 from .client import RegistryClient, check_digest
 
-ACCEPT = [
-    archives.MANIFEST_DOCKER, archives.MANIFEST_OCI, archives.INDEX_DOCKER, archives.INDEX_OCI,
-]  # fmt: skip
-_INDEXES = (archives.INDEX_DOCKER, archives.INDEX_OCI)
-_MANIFESTS = (archives.MANIFEST_DOCKER, archives.MANIFEST_OCI)
 _PARALLEL = 3
 _ATTEMPTS = 5
-_MAX_CONFIG = 8 << 20
+MAX_CONFIG = 8 << 20
+_MAX_DEPTH = 4
 
 
 @dataclass
@@ -62,27 +59,23 @@ class Puller:
         shown = self._reference.digest or self._reference.tag or "latest"
         body, media_type, digest = await self._fetch_manifest(shown)
         self._progress({"status": f"Pulling from {self._reference.path}", "id": shown})
-        manifest = archives.parse(body, "manifest")
-        if media_type in _INDEXES or "manifests" in manifest:
-            self._blobs.put(body, digest, durable=False)
-            chosen = self._choose(manifest)
-            body, media_type, _ = await self._fetch_manifest(chosen)
-            manifest = archives.parse(body, "manifest")
-        if manifest.get("schemaVersion") == 1:
-            raise InvalidParameter(
-                "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed: "
-                f"suggest the author of {self._reference.familiar} to upgrade the image to the OCI Format"
-            )
-        if "config" not in manifest or not isinstance(manifest.get("layers"), list):
-            raise InvalidParameter(f"unsupported manifest media type and no default available: {media_type or 'none'}")
+        manifest = read(body, media_type)
+        for _ in range(_MAX_DEPTH):
+            if isinstance(manifest, Manifest):
+                break
+            self._blobs.put(body, durable=False)
+            body, media_type, _ = await self._fetch_manifest(self._choose(manifest).digest)
+            manifest = read(body, media_type)
+        if isinstance(manifest, Index):
+            raise InvalidParameter(f"invalid manifest: {self._reference.familiar} is an index of indexes")
         self._blobs.put(body, durable=False)
-        known = self._catalog.get(manifest["config"]["digest"])
+        known = self._catalog.get(manifest.config.digest)
         if known is not None and (known.chain_id is None or self._layers.has(known.chain_id)):
-            for layer in manifest["layers"]:
-                self._tell(layer["digest"], "Already exists")
+            for layer in manifest.layers:
+                self._tell(layer.digest, "Already exists")
             return Pulled(self._blobs.get(known.id), digest, False)
-        config = await self._config(manifest["config"])
-        await self._all_layers(manifest["layers"], config)
+        config = await self._config(manifest.config)
+        await self._all_layers(manifest.layers, config)
         return Pulled(config, digest, True)
 
     async def _fetch_manifest(self, reference: str) -> tuple[bytes, str, str]:
@@ -103,36 +96,30 @@ class Puller:
             check_digest(body, reference)
         return body, media_type, digest
 
-    def _choose(self, index: dict[str, Any]) -> str:
-        system, architecture, variant = self._platform
-        candidates = [
-            item
-            for item in index.get("manifests") or []
-            if (item.get("platform") or {}).get("os") == system
-            and (item.get("platform") or {}).get("architecture") == architecture
-        ]
-        exact = [item for item in candidates if not variant or (item["platform"].get("variant") or "") == variant]
-        chosen = exact or ([] if variant else candidates)
-        if not chosen:
+    def _choose(self, index: Index) -> Descriptor:
+        chosen = index.choose(*self._platform)
+        if chosen is None:
             wanted = "/".join(part for part in self._platform if part)
             raise NotFound(f"no matching manifest for {wanted} in the manifest list entries")
-        return str(chosen[0]["digest"])
+        return chosen
 
-    async def _config(self, descriptor: dict[str, Any]) -> bytes:
-        data = await self._client.small_blob(descriptor["digest"], _MAX_CONFIG)
-        if "sha256:" + hashlib.sha256(data).hexdigest() != descriptor["digest"]:
-            raise DigestMismatch(f"image config verification failed for digest {descriptor['digest']}")
+    async def _config(self, descriptor: Descriptor) -> bytes:
+        data = await self._client.small_blob(descriptor.digest, MAX_CONFIG)
+        if "sha256:" + hashlib.sha256(data).hexdigest() != descriptor.digest:
+            raise DigestMismatch(f"image config verification failed for digest {descriptor.digest}")
         return data
 
-    async def _all_layers(self, descriptors: list[dict[str, Any]], config: bytes) -> None:
-        document = archives.parse(config, "image configuration")
-        diff_ids = (document.get("rootfs") or {}).get("diff_ids") or []
+    async def _all_layers(self, descriptors: list[Descriptor], config: bytes) -> None:
+        document = read_config(config)
+        diff_ids = document["rootfs"].get("diff_ids") or []
         if len(diff_ids) != len(descriptors):
-            raise InvalidParameter("invalid rootfs in image configuration: its layers are not those of the manifest")
+            raise InvalidParameter(
+                "invalid image configuration: its rootfs does not have the layers that the manifest has"
+            )
         if document.get("os") not in (None, "", "linux"):
             raise InvalidParameter(f'image operating system "{document["os"]}" cannot be used on this platform')
-        wanted = dict(zip((item["digest"] for item in descriptors), diff_ids, strict=True))
-        sizes = {item["digest"]: (int(item.get("size") or 0), item.get("mediaType") or "") for item in descriptors}
+        wanted = dict(zip((item.digest for item in descriptors), diff_ids, strict=True))
+        sizes = {item.digest: (item.size, item.media_type) for item in descriptors}
         for digest in wanted:
             self._tell(digest, "Pulling fs layer")
         tasks = {
@@ -142,11 +129,11 @@ class Puller:
         parent: str | None = None
         try:
             for item, diff_id in zip(descriptors, diff_ids, strict=True):
-                found = await tasks[item["digest"]]
+                found = await tasks[item.digest]
                 if isinstance(found, Staged):
                     chain = await self._layers.register(parent, found)
-                    tasks[item["digest"]] = asyncio.create_task(_value(chain.layer))
-                    await self._remember(item["digest"], diff_id, *sizes[item["digest"]])
+                    tasks[item.digest] = asyncio.create_task(_value(chain.layer))
+                    await self._remember(item.digest, diff_id, *sizes[item.digest])
                 else:
                     chain = await self._layers.register_known(parent, found)
                 parent = chain.chain_id
@@ -174,9 +161,13 @@ class Puller:
             raise InvalidParameter(f"unsupported digest algorithm: {digest.partition(':')[0]}")
         async with self._room:
             spool = self._downloads / digest.removeprefix("sha256:")
-            staged = await feed(
-                self._received(digest, size, spool), lambda c: self._unpack(c, digest, diff_id, size, spool)
-            )
+            try:
+                staged = await feed(
+                    self._received(digest, size, spool), lambda c: self._unpack(c, digest, diff_id, size, spool)
+                )
+            except DigestMismatch:
+                spool.unlink(missing_ok=True)  # what is there is wrong: the next attempt begins anew
+                raise
             self._tell(digest, "Download complete")
             self._tell(digest, "Pull complete")
         # Complete layers that lean on nothing are kept even if the rest of the pull fails.
@@ -200,6 +191,8 @@ class Puller:
             try:
                 async for chunk in self._client.blob(digest, offset):
                     offset += len(chunk)
+                    if size and offset > size:
+                        raise DigestMismatch(f"filesystem layer verification failed for digest {digest}")
                     if offset - reported > 1 << 19 or offset == size:
                         reported = offset
                         self._tell(digest, "Downloading", offset, size)
@@ -225,7 +218,6 @@ class Puller:
             for _ in seen.rest():
                 pass
         except DigestMismatch:
-            spool.unlink(missing_ok=True)
             raise
         except ImageError:
             if seen.complete(size):
@@ -235,7 +227,6 @@ class Puller:
             seen.close()
         if seen.digest() != digest:
             self._layers.discard(staged)
-            spool.unlink(missing_ok=True)
             raise DigestMismatch(f"filesystem layer verification failed for digest {digest}")
         spool.unlink(missing_ok=True)
         return staged

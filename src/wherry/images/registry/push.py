@@ -16,6 +16,7 @@ from ..blobs import canonical_json
 from ..catalog import Catalog, Image, RemoteLayer
 from ..errors import ImageError, Unauthorized
 from ..layers import Layer, LayerStore
+from ..manifests import CONFIG_DOCKER, LAYER_DOCKER, MANIFEST_DOCKER
 from ..references import Reference, parse_reference
 from ..threads import drain
 from .client import RegistryClient
@@ -64,16 +65,16 @@ class Pusher:
         manifest = canonical_json(
             {
                 "schemaVersion": 2,
-                "mediaType": archives.MANIFEST_DOCKER,
-                "config": {"mediaType": archives.CONFIG_DOCKER, "size": len(self._config), "digest": config_digest},
+                "mediaType": MANIFEST_DOCKER,
+                "config": {"mediaType": CONFIG_DOCKER, "size": len(self._config), "digest": config_digest},
                 "layers": [
-                    {"mediaType": archives.LAYER_DOCKER, "size": remote.size, "digest": remote.digest}
+                    {"mediaType": LAYER_DOCKER, "size": remote.size, "digest": remote.digest}
                     for remote in (sent[layer.diff_id] for layer in stack)
                 ],
             }
         )
         tag = self._reference.tag or "latest"
-        await self._client.put_manifest(tag, manifest, archives.MANIFEST_DOCKER)
+        await self._client.put_manifest(tag, manifest, MANIFEST_DOCKER)
         await self._catalog.remember_remote(sent.values())
         digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
         self._progress({"status": f"{tag}: digest: {digest} size: {len(manifest)}"})
@@ -93,7 +94,7 @@ class Pusher:
             return mounted or await self._upload(layer)
 
     def _as_here(self, remote: RemoteLayer, size: int) -> RemoteLayer:
-        return RemoteLayer(remote.digest, remote.diff_id, archives.LAYER_DOCKER, size, self._reference.name)
+        return RemoteLayer(remote.digest, remote.diff_id, LAYER_DOCKER, size, self._reference.name)
 
     async def _mount(self, layer: Layer, known: list[RemoteLayer]) -> RemoteLayer | None:
         for remote in known:
@@ -129,7 +130,7 @@ class Pusher:
         digest = counted.digest()
         await self._client.finish_upload(location, digest)
         self._tell(layer, "Pushed")
-        return RemoteLayer(digest, layer.diff_id, archives.LAYER_DOCKER, counted.written, self._reference.name)
+        return RemoteLayer(digest, layer.diff_id, LAYER_DOCKER, counted.written, self._reference.name)
 
     def _tell(self, layer: Layer, status: str, current: int = 0, total: int = 0) -> None:
         message: dict[str, Any] = {

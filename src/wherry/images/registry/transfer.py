@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..archives import INDEX_DOCKER, INDEX_OCI, Progress, parse
+from ..archives import Progress
 from ..blobs import BlobStore, digest_of
 from ..catalog import Catalog, Image
 from ..errors import Forbidden, ImageError, NotFound, Unauthorized, Unavailable
 from ..layers import LayerStore
+from ..manifests import ACCEPT, Index, read, read_config
 from ..references import Reference, parse_reference
 from . import pull as pulling
 from . import push as pushing
@@ -96,15 +97,14 @@ class Transfers:
 
         async def work(client: RegistryClient) -> dict[str, Any]:
             wanted = reference.digest or reference.tag or "latest"
-            body, media_type = await client.manifest(wanted, pulling.ACCEPT)
-            document = parse(body, "manifest")
-            media_type = media_type or document.get("mediaType") or ""
-            platforms: list[dict[str, Any]] = []
-            if media_type in (INDEX_DOCKER, INDEX_OCI):
-                platforms = [item["platform"] for item in document.get("manifests") or [] if item.get("platform")]
-            elif "config" in document:
-                config = parse(await client.small_blob(document["config"]["digest"], 8 << 20), "image configuration")
+            body, media_type = await client.manifest(wanted, ACCEPT)
+            document = read(body, media_type)
+            if isinstance(document, Index):
+                platforms = [item.platform for item in document.manifests if item.platform]
+            else:
+                config = read_config(await client.small_blob(document.config.digest, pulling.MAX_CONFIG))
                 platforms = [{key: config[key] for key in ("architecture", "os", "variant") if config.get(key)}]
+            media_type = media_type or document.media_type
             descriptor = {"mediaType": media_type, "digest": digest_of(body), "size": len(body)}
             return {"Descriptor": descriptor, "Platforms": platforms}
 

@@ -1,9 +1,10 @@
-"""All of authorisation in one place: RBAC, impersonation, and what is written to the audit log."""
+"""All of authorisation in one place: RBAC, the limits of nodes, impersonation, and what is written to the audit log."""
 
 import logging
 from typing import TYPE_CHECKING
 
 from wherry.kube_api.auth.attributes import Attributes, refusal
+from wherry.kube_api.auth.node import NodeAuthorizer
 from wherry.kube_api.auth.rbac import Rbac
 from wherry.kube_api.call import User
 from wherry.schema import errors
@@ -19,12 +20,17 @@ log = logging.getLogger(__name__)
 class Authorizer:
     """See the module. `audit_log` is None when no audit log is kept."""
 
-    def __init__(self, rbac: Rbac, audit_log: "AuditLog | None" = None) -> None:
+    def __init__(self, rbac: Rbac, audit_log: "AuditLog | None" = None, nodes: NodeAuthorizer | None = None) -> None:
         self.rbac = rbac
+        self._nodes = nodes
         self._audit_log = audit_log
 
     def allows(self, asked: Attributes) -> bool:
-        return self.rbac.allows(asked)
+        return self.rbac.allows(asked) and self.narrowed(asked) is None
+
+    def narrowed(self, asked: Attributes) -> str | None:
+        """Why something that RBAC allows is refused all the same: the limits of nodes."""
+        return self._nodes.refuses(asked) if self._nodes is not None else None
 
     def impersonate(self, user: User, headers: dict[str, str]) -> User:
         """The user that Impersonate-* headers name. Raises Forbidden, BadRequest."""

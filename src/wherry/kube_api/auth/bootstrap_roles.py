@@ -87,7 +87,7 @@ NODE = [
     rule(["patch", "update"], "core", "pods/status"),
     rule(["create"], "core", "pods/eviction"),
     rule(READ, "core", "configmaps secrets"),
-    rule(["get"], "core", "persistentvolumeclaims persistentvolumes"),
+    rule(READ, "core", "persistentvolumeclaims persistentvolumes"),
     rule(["get"], "core", "endpoints"),
     rule(READ, "discovery.k8s.io", "endpointslices"),
     rule(["create", "get", "list", "watch"], "certificates.k8s.io", "certificatesigningrequests"),
@@ -105,6 +105,9 @@ NODE_PROXIER = [
     rule(READ, "core", "nodes"),
     rule(["list", "watch"], "discovery.k8s.io", "endpointslices"),
     rule(["list", "watch"], "networking.k8s.io", "servicecidrs networkpolicies ingresses ingressclasses"),
+    rule(["patch", "update"], "networking.k8s.io", "ingresses/status"),
+    rule(["patch", "update"], "core", "services/status"),
+    rule(["list", "watch"], "core", "secrets"),
     EVENTS,
 ]
 

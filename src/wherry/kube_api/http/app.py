@@ -119,7 +119,7 @@ class App:
     def _quick_get(self, request: Request, user: User, route: Route) -> Response | None:
         """GET of one object from the cache without a task; None when it needs the long way."""
         api, resource = self._api, route.resource
-        if resource is None or not api.store.exclusive or resource in NOT_STORED or api.stored_as(resource) != resource:
+        if resource is None or not api.store.exclusive or resource in NOT_STORED or api.is_view(resource):
             return None
         if negotiate(request.headers.get("accept", "")) is not PLAIN:
             return None
@@ -190,10 +190,10 @@ class App:
             route.plural,
             route.subresource,
             route.namespace or "",
-            route.name or "",
+            route.name or _name_selected(request, verb),
         )
         if not self._authorizer.allows(asked):
-            raise forbidden(asked)
+            raise forbidden(asked, self._authorizer.narrowed(asked) or "")
         if route.resource is None:
             raise errors.NotFound("the server could not find the requested resource", details={})
         try:
@@ -381,6 +381,17 @@ def _warnings(call: Call) -> list[tuple[str, str]] | None:
 def _is_watch(request: Request) -> bool:
     value = request.query.get("watch", ["false"])[0]
     return value.lower() not in ("0", "false", "")
+
+
+def _name_selected(request: Request, verb: str) -> str:
+    """A list or watch of one name is authorised as that of the object."""
+    if verb not in ("list", "watch", "deletecollection") or "fieldSelector" not in request.query_string:
+        return ""
+    for term in request.query.get("fieldSelector", [""])[0].split(","):
+        path, _, value = term.partition("=")
+        if path == "metadata.name":
+            return value.removeprefix("=")
+    return ""
 
 
 def _is_apply(request: Request) -> bool:

@@ -106,7 +106,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._upgraded is not None:
             self._upgraded.ended()
-            return True
+            # Half-open stays only without TLS, where the transport asks for it; asyncio warns of it otherwise.
+            return self.transport.get_extra_info("ssl_object") is None
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

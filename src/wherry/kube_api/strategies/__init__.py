@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from wherry.kube_api.call import Call
+from wherry.kube_api.custom_resources import DefinitionStrategy
 from wherry.kube_api.strategies.certificates import CertificateStrategy
 from wherry.kube_api.strategies.namespaces import NamespaceStrategy
 from wherry.kube_api.strategies.pods import PodStrategy
@@ -24,6 +25,7 @@ def make_strategies() -> dict[Resource, Strategy]:
         builtin.SERVICES: ServiceStrategy(builtin.SERVICES),
         builtin.CERTIFICATE_SIGNING_REQUESTS: CertificateStrategy(builtin.CERTIFICATE_SIGNING_REQUESTS),
         builtin.JOBS: JobStrategy(builtin.JOBS),
+        builtin.CUSTOM_RESOURCE_DEFINITIONS: DefinitionStrategy(builtin.CUSTOM_RESOURCE_DEFINITIONS),
     }
 
 

@@ -15,7 +15,7 @@ class PodStrategy(Strategy):
     """See the module."""
 
     def initial_status(self, obj: Object) -> None:
-        obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj.get("spec") or {})}
+        obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj)}
 
     def prepare_create(self, api: "Api", call: Call, obj: Object) -> None:
         super().prepare_create(api, call, obj)

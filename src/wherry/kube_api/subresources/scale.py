@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from wherry.kube_api import convert, rules
+from wherry.kube_api import rules
 from wherry.kube_api.api import MODIFIED, Api
 from wherry.kube_api.call import Call
 from wherry.kube_api.objects import Entry
@@ -99,7 +99,7 @@ async def write_scale(api: Api, call: Call, body: Any, patch_type: str) -> tuple
         return await prepare_changed(api, main, new, current)
 
     entry, created = await write(api, main, change)
-    shown = convert.present(call.resource, entry)
+    shown = api.present(call.resource, entry)
     return Entry(
         entry.namespace, entry.name, orjson.dumps(to_scale(api, call.resource, shown.decode())), entry.revision
     ), created

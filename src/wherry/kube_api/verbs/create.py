@@ -15,7 +15,7 @@ GENERATE_TRIES = 8
 async def create(api: Api, call: Call, body: Any) -> Entry:
     """Create the object in `body`, which is the callee's from now on. Raises AlreadyExists, Invalid, Forbidden…"""
     obj = check_object(call, body)
-    check_fields(call, obj)
+    check_fields(api, call, obj)
     generated = not obj["metadata"].get("name") and bool(obj["metadata"].get("generateName"))
     obj = await prepare_new(api, call, obj)
     return await insert(api, call, obj, generated=generated)

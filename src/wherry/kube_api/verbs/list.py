@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import orjson
 
-from wherry.kube_api import convert
 from wherry.kube_api.api import Api
 from wherry.kube_api.call import Call
 from wherry.kube_api.objects import Entry, key_of, prefix_of, splice, split_key
@@ -46,7 +45,7 @@ async def list_joined(api: Api, call: Call) -> Page:
         call.label_selector or call.field_selector or call.limit or call.continue_token
         or call.resource_version or call.resource_version_match or call.name
     )  # fmt: skip
-    if plain and api.store.exclusive and api.stored_as(call.resource) == call.resource:
+    if plain and api.store.exclusive and not api.is_view(call.resource):
         api.cache.check()
         joined = api.cache_of(call.resource).joined(call.namespace)
         return Page([], api.cache.revision, joined=joined)
@@ -97,7 +96,7 @@ async def _page(api: Api, call: Call, selection: Selection, revision: int, start
     resource = api.stored_as(call.resource)
     if revision >= cache.changed and revision <= api.cache.revision:
         api.cache.check()
-        if not start and not call.limit and selection.everything and resource is call.resource:
+        if not start and not call.limit and selection.everything and not api.is_view(call.resource):
             return Page(
                 list(cache.entries(call.namespace)), api.cache.revision if not call.continue_token else revision
             )
@@ -116,16 +115,16 @@ async def _page(api: Api, call: Call, selection: Selection, revision: int, start
             _, namespace, name = split_key(item.key)
             data = splice(api.cache.plain(item.key, item.value), item.mod_revision)
             found.append(Entry(namespace, name, data, item.mod_revision))
-    return _cut(call, selection, resource, found, revision)
+    return _cut(api, call, selection, resource, found, revision)
 
 
-def _cut(call: Call, selection: Selection, resource: object, found: Iterable[Entry], revision: int) -> Page:
+def _cut(api: Api, call: Call, selection: Selection, resource: object, found: Iterable[Entry], revision: int) -> Page:
     """Filter, and cut at the limit."""
     chosen: list[Entry] = []
     left = 0
     token = ""
     for entry in found:
-        shown = convert.present(call.resource, entry)
+        shown = api.present(call.resource, entry)
         if not selection.everything and not selection.matches(shown):
             continue
         if call.limit and len(chosen) >= call.limit:

@@ -25,7 +25,7 @@ async def patch(api: Api, call: Call, body: Any, type_: str) -> tuple[Entry, boo
     """
     if type_ == APPLY:
         call.applying = True
-        _check_apply(call, body)
+        _check_apply(api, call, body)
     elif call.force:
         raise errors.Invalid(
             'PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch'
@@ -42,13 +42,13 @@ async def patch(api: Api, call: Call, body: Any, type_: str) -> tuple[Entry, boo
             raise errors.BadRequest(str(error)) from error
         new = check_object(call, new)
         if type_ != APPLY:
-            check_fields(call, new)
+            check_fields(api, call, new)
         return await prepare_changed(api, call, new, current)
 
     return await write(api, call, change)
 
 
-def _check_apply(call: Call, body: Any) -> None:
+def _check_apply(api: Api, call: Call, body: Any) -> None:
     if not call.field_manager:
         raise errors.Invalid(
             'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
@@ -64,7 +64,7 @@ def _check_apply(call: Call, body: Any) -> None:
     metadata = body.get("metadata")
     if isinstance(metadata, dict) and metadata.get("managedFields"):
         raise errors.BadRequest("metadata.managedFields must be nil")
-    check_fields(call, body)
+    check_fields(api, call, body)
 
 
 async def _create_by_apply(api: Api, call: Call, body: Object) -> Object:

@@ -15,7 +15,7 @@ from wherry.schema.resource import Object
 async def update(api: Api, call: Call, body: Any) -> tuple[Entry, bool]:
     """Replace by `body`; returns the entry and whether it was created by this. Raises NotFound, Conflict, Invalid…"""
     obj = check_object(call, body)
-    check_fields(call, obj)
+    check_fields(api, call, obj)
     name = obj["metadata"].get("name")
     if call.name is None:
         call.name = name or ""
@@ -51,7 +51,7 @@ async def write(api: Api, call: Call, change: Any) -> tuple[Entry, bool]:
         if release is not None:
             release()
             release = None
-        old = convert.from_storage(resource, entry.decode()) if entry is not None else None
+        old = convert.from_storage(api.views, resource, entry.decode()) if entry is not None else None
         new: Object = await change(old)
         created = old is None
         if old is not None and new == old:

@@ -28,7 +28,7 @@ class WatchStream:
         self._call = call
         self._cache = api.cache_of(call.resource)
         self._selection = Selection(call)
-        self._convert = api.stored_as(call.resource) is not call.resource
+        self._convert = api.is_view(call.resource)
         self.shared = self._selection.everything and self._selection.namespace is None and not self._convert
         """Whether every event can be served as the frame that all share."""
         self._wake = wake

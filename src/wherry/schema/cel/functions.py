@@ -1,7 +1,7 @@
 """The functions that Kubernetes adds to CEL, for `cel-expr-python`.
 
 Specified in https://kubernetes.io/docs/reference/using-api/cel/#cel-options-language-features-and-libraries. Types
-that CEL does not have (quantities, URLs, addresses, networks) are maps with one secret key that tells what they are.
+that CEL does not have (quantities, URLs, addresses, networks) are maps with one key of their own that tells what they are.
 """
 
 import ipaddress
@@ -17,11 +17,11 @@ from wherry.schema import names, quantity
 
 JsonDict = dict[str, Any]
 
-_QUANTITY: Final = "\0quantity"
-_URL: Final = "\0url"
-_IP: Final = "\0ip"
-_CIDR: Final = "\0cidr"
-_FORMAT: Final = "\0format"
+_QUANTITY: Final = "kubernetes quantity"
+_URL: Final = "kubernetes url"
+_IP: Final = "kubernetes ip"
+_CIDR: Final = "kubernetes cidr"
+_FORMAT: Final = "kubernetes format"
 
 T: Final = cel.Type
 _LIST: Final = T.List(T.DYN)
@@ -101,12 +101,12 @@ _CHECKS: Final[dict[str, Callable[[str], list[str]]]] = {
 
 def _check_format(format: JsonDict, text: str) -> Any:
     """An optional list of problems in CEL; here the list itself, empty when there is none."""
-    return _CHECKS[_secret(format, _FORMAT)](text)
+    return _CHECKS[_inner(format, _FORMAT)](text)
 
 
-def _secret(value: Any, key: str) -> Any:
+def _inner(value: Any, key: str) -> Any:
     if not isinstance(value, dict) or key not in value:
-        raise ValueError(f"no such overload: not a {key[1:]}")
+        raise ValueError(f"no such overload: not a {key}")
     return value[key]
 
 
@@ -144,7 +144,7 @@ def _quantity(value: Decimal) -> JsonDict:
 
 
 def _number(value: Any) -> Decimal:
-    return Decimal(value) if isinstance(value, int) else Decimal(_secret(value, _QUANTITY))
+    return Decimal(value) if isinstance(value, int) else Decimal(_inner(value, _QUANTITY))
 
 
 def _urls() -> Iterator[tuple[str, list[Any], Any, Callable[..., Any], bool]]:
@@ -162,7 +162,7 @@ def _urls() -> Iterator[tuple[str, list[Any], Any, Callable[..., Any], bool]]:
 
 
 def _of_url(get: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: get(urlsplit(_secret(value, _URL)))
+    return lambda value: get(urlsplit(_inner(value, _URL)))
 
 
 def _url(text: str) -> JsonDict:
@@ -196,13 +196,13 @@ def _addresses() -> Iterator[tuple[str, list[Any], Any, Callable[..., Any], bool
     yield "isCIDR", [T.STRING], T.BOOL, lambda text: "/" in text and _parses(ipaddress.ip_interface, text), False
     yield "containsIP", [T.DYN, T.DYN], T.BOOL, lambda net, one: _address(one) in _network(net), True
     yield "containsCIDR", [T.DYN, T.DYN], T.BOOL, _contains, True
-    yield "ip", [T.DYN], T.DYN, lambda net: {_IP: _secret(net, _CIDR).partition("/")[0]}, True
+    yield "ip", [T.DYN], T.DYN, lambda net: {_IP: _inner(net, _CIDR).partition("/")[0]}, True
     yield "masked", [T.DYN], T.DYN, lambda net: {_CIDR: str(_network(net))}, True
     yield "prefixLength", [T.DYN], T.INT, lambda net: _network(net).prefixlen, True
 
 
 def _of_ip(get: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: get(ipaddress.ip_address(_secret(value, _IP)))
+    return lambda value: get(ipaddress.ip_address(_inner(value, _IP)))
 
 
 def _parses(parse: Callable[[str], Any], text: str) -> bool:
@@ -220,11 +220,11 @@ def _with_slash(text: str) -> str:
 
 
 def _address(value: Any) -> Any:
-    return ipaddress.ip_address(value if isinstance(value, str) else _secret(value, _IP))
+    return ipaddress.ip_address(value if isinstance(value, str) else _inner(value, _IP))
 
 
 def _network(value: Any) -> Any:
-    return ipaddress.ip_network(value if isinstance(value, str) else _secret(value, _CIDR), strict=False)
+    return ipaddress.ip_network(value if isinstance(value, str) else _inner(value, _CIDR), strict=False)
 
 
 def _contains(net: Any, other: Any) -> bool:

@@ -1,0 +1,1 @@
+"""The docker command: Docker 28's commands over the Docker Engine API. See README.md."""

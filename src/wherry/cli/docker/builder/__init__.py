@@ -1,0 +1,1 @@
+"""`docker builder …`: one verb, one module."""

@@ -1,0 +1,1 @@
+"""`docker container …`: one verb, one module."""

@@ -1,0 +1,22 @@
+"""`docker container inspect`."""
+
+from __future__ import annotations
+
+from wherry.cli.docker.inspection import inspect
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from wherry.cli.docker.flags import Flags
+    from wherry.cli.docker.program import Cli
+
+USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
+ARGUMENTS = (1, None)
+FLAGS = """
+f,format string    Print by this: json, or a Go template
+s,size             Add the sizes of the container's files
+"""
+
+
+def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
+    query = {"size": flags["size"] or None}
+    return inspect(cli, arguments, lambda name: cli.client.get(f"/containers/{name}/json", query), flags["format"])

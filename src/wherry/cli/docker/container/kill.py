@@ -1,0 +1,21 @@
+"""`docker kill`."""
+
+from __future__ import annotations
+
+from wherry.cli.docker.targets import each
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from wherry.cli.docker.flags import Flags
+    from wherry.cli.docker.program import Cli
+
+USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
+ARGUMENTS = (1, None)
+FLAGS = """
+s,signal string    Signal to send
+"""
+
+
+def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
+    query = {"signal": flags["signal"] or None}
+    return each(cli, arguments, lambda name: cli.client.post(f"/containers/{name}/kill", query), together=True)

@@ -1,0 +1,1 @@
+"""`docker context …`: one verb, one module."""

@@ -1,0 +1,1 @@
+"""`docker image …`: one verb, one module."""

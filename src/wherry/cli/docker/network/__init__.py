@@ -1,0 +1,1 @@
+"""`docker network …`: one verb, one module."""

@@ -1,0 +1,1 @@
+"""`docker system …`: one verb, one module."""

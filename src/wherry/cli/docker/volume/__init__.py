@@ -1,0 +1,1 @@
+"""`docker volume …`: one verb, one module."""
