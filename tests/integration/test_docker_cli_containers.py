@@ -150,6 +150,39 @@ async def test_cp_diff_commit_export(docker_cli: DockerCli, tmp_path: Path) -> N
         assert "made" in archive.getnames()
 
 
+async def test_cp_where_there_is_nothing(docker_cli: DockerCli, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(1 << 20))
+    ran = await docker_cli("cp", str(tmp_path / "big"), "nope:/", fails=True)
+    assert "No such container: nope" in ran.err
+    await docker_cli("create", "--name", "web", "busybox", "true")
+    ran = await docker_cli("cp", str(tmp_path / "big"), "web:/nope/x", fails=True)
+    assert "Could not find the file /nope in container web" in ran.err
+    ran = await docker_cli("cp", "web:/nope", str(tmp_path), fails=True)
+    assert "Could not find the file /nope in container web" in ran.err
+    assert "No such container: nope" in (await docker_cli("kill", "nope", fails=True)).err
+
+
+async def test_log_details_show_what_log_options_name(docker_cli: DockerCli) -> None:
+    options = "--log-opt labels=tier --log-opt env-regex=^A --log-opt tag={{.Name}}/{{.ImageName}}"
+    await docker_cli("run", "--name", "web", *options.split(), "--label", "tier=front", "-e", "AB=c", "busybox", "echo",
+                     "hi")  # fmt: skip
+    assert (await docker_cli("logs", "web")).out == "hi\n"
+    assert (await docker_cli("logs", "--details", "web")).out == "AB=c,tag=web%2Fbusybox,tier=front hi\n"
+    await docker_cli("run", "--name", "plain", "busybox", "echo", "hi")
+    assert (await docker_cli("logs", "--details", "plain")).out == " hi\n"
+
+
+async def test_a_container_that_ends_does_not_become_unhealthy(docker_cli: DockerCli) -> None:
+    import time
+
+    begun = f"{time.time():.9f}"
+    await docker_cli(
+        "run", "--rm", "--health-cmd", "sleep 0.05", "--health-interval", "50ms", "busybox", "sleep", "0.5"
+    )
+    ran = await docker_cli("events", "--since", begun, "--until", f"{time.time():.9f}", "--format", "{{.Action}}")
+    assert [line for line in ran.lines if line.startswith("health")] == ["health_status: healthy"]
+
+
 async def test_stats_and_prune(docker_cli: DockerCli) -> None:
     await docker_cli("run", "-d", "--name", "web", "busybox", "sleep", "1000")
     row = json.loads((await docker_cli("stats", "--no-stream", "--format", "json", "web")).out)

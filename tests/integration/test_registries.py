@@ -261,6 +261,7 @@ async def test_certificates_are_checked_off_this_machine(
 NOBODY = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}).encode()
 DENIED = json.dumps({"errors": [{"code": "DENIED", "message": "requested access to the resource is denied"}]}).encode()
 TOO_MANY = json.dumps({"errors": [{"code": "TOOMANYREQUESTS", "message": "You have reached your limit"}]}).encode()
+NO_PLATFORM = json.dumps({"manifests": [{"digest": "sha256:" + "0" * 64}]}).encode()
 SCHEMA_1 = json.dumps({"schemaVersion": 1, "name": "x", "fsLayers": []}).encode()
 
 
@@ -289,7 +290,7 @@ SCHEMA_1 = json.dumps({"schemaVersion": 1, "name": "x", "fsLayers": []}).encode(
         (Fault("/manifests/", change=lambda data: data.replace(b'"layers":[', b'"layers":[], "was":[')),
          InvalidParameter, "layers"),
         (Fault("/manifests/", change=lambda data: SCHEMA_1), InvalidParameter, "schema 1 support has been removed"),
-        (Fault("/manifests/", change=lambda data: json.dumps({"manifests": [{"digest": "sha256:" + "0" * 64}]}).encode()), NotFound,
+        (Fault("/manifests/", change=lambda data: NO_PLATFORM), NotFound,
          "no matching manifest for linux/amd64"),
         (Fault("/manifests/", change=lambda data: b'{"manifests": 7}'), InvalidParameter, "manifest"),
         (Fault("/manifests/", change=lambda data: b" " * (5 << 20)), InvalidParameter, "larger than"),

@@ -6,6 +6,7 @@ Served at `/debug/wherry/explain/pods/NAMESPACE/NAME` on the API server, to user
 
 from typing import TYPE_CHECKING, Any
 
+from wherry.cli.explain import PATH
 from wherry.controllers.manager import ControllerManager
 from wherry.scheduler.pod_info import compile_pod
 from wherry.scheduler.scheduler import DEFAULT_NAME, Scheduler
@@ -16,7 +17,8 @@ from wherry.schema.resource import Object
 if TYPE_CHECKING:
     from wherry.client.api import Client
 
-PATH = "/debug/wherry/explain/"
+__all__ = ["PATH", "Explainer"]
+
 DECISIONS_SHOWN = 50
 
 

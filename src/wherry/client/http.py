@@ -57,6 +57,10 @@ class HttpClient:
 
     # Verbs.
 
+    async def get_path(self, path: str) -> Object:
+        """The JSON document at a path of the server that is no resource."""
+        return await self._call("GET", path)
+
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         return await self._call("GET", resource.path(namespace, name))
 

@@ -313,7 +313,12 @@ class Containers(Register):
             self._check_memory_update(container, changed, body)
             warnings = resources.check(changed, self.engine.layout, update=True)
             if container.state.alive:
-                await self.lifecycle.runtime(container).update(container.id, resources.oci_resources(changed))
+                limits = resources.oci_resources(changed)
+                if limits.get("pids") == {"limit": -1}:
+                    # crun takes no limit for a number when it updates.
+                    del limits["pids"]
+                    await asyncio.to_thread(self.lifecycle.cgroup(container).unlimit_pids)
+                await self.lifecycle.runtime(container).update(container.id, limits)
             container.record.host_config = changed
             await self.save(container)
         self.emit(container, "update")

@@ -200,6 +200,12 @@ class Cgroup:
             return "frozen 1" in _read(base / "cgroup.events")
         return _read(base / "freezer.state").strip() == "FROZEN"
 
+    def unlimit_pids(self) -> None:
+        """Lift the limit on processes. Fine when there is none to lift."""
+        base = self.directory("pids")
+        if base is not None and base.is_dir():
+            (base / "pids.max").write_text("max")
+
     def oom_kills(self) -> int:
         """How many processes in it the kernel has killed for want of memory."""
         base = self.directory("memory")

@@ -144,5 +144,6 @@ class NonResource:
 async def _document(document_of: DocumentOf, rest: str) -> Answer:
     found = await document_of(rest)
     if found is None:
-        raise errors.NotFound("the server could not find the requested resource", details={})
+        missing = errors.NotFound("the server could not find the requested resource", details={})
+        return json_response({**missing.status, "code": missing.code}, status=missing.code)
     return json_response(found)

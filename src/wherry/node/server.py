@@ -5,11 +5,13 @@ plain-text errors are the kubelet's: https://kubernetes.io/docs/reference/node/.
 """
 
 import contextlib
+import ctypes
 import errno
 import json
 import logging
 import socket
 import ssl
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,18 +32,41 @@ PORTS_TRIED = 200
 
 
 def _listening_socket(host: str, port: int, local_only: bool) -> socket.socket:
-    """A TCP socket bound to the address; `local_only` ties it to the loopback interface, through which a machine's
-    connections to any of its own addresses come. Raises OSError."""
+    """A TCP socket bound to the address; with `local_only` it hears only connections that come from that very
+    address, as a machine's own do. Raises OSError."""
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if local_only:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        if local_only and ":" not in host:
+            _hear_only(listening, host)
         listening.bind((host, port))
     except OSError:
         listening.close()
         raise
     return listening
+
+
+def _hear_only(listening: socket.socket, address: str) -> None:
+    """A packet filter on the socket: what does not come from `address` is dropped before it is a connection.
+
+    Binding to the loopback device would not do: the kernel counts a connection to one of the machine's own addresses
+    as one of the device that has the address.
+    """
+    source = int.from_bytes(socket.inet_aton(address), "big")
+    load, equal, give = 0x20, 0x15, 0x06
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (load, 0, 0, 0xFFF00000 + 12),  # the source address in the network header
+            (equal, 0, 1, source),
+            (give, 0, 0, 0xFFFFFFFF),
+            (give, 0, 0, 0),
+        )
+    )
+    buffer = ctypes.create_string_buffer(program, len(program))
+    so_attach_filter = 26
+    header = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+    listening.setsockopt(socket.SOL_SOCKET, so_attach_filter, header)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ class Failed(Exception):
     """The expression ended in an error; the message says which."""
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
+@lru_cache(maxsize=4)
+def _environment(further: tuple[str, ...] = ()) -> Any:
     extensions = [
         ext_strings.ExtStrings(),
         ext_optional.ExtOptional(),
@@ -29,7 +29,8 @@ def _environment() -> Any:
         ext_bindings.ExtBindings(),
         cel.CelExtension("kubernetes", declarations()),
     ]
-    return cel.NewEnv(variables=_VARIABLES, extensions=extensions)
+    variables = _VARIABLES if not further else dict.fromkeys(further, cel.Type.DYN)
+    return cel.NewEnv(variables=variables, extensions=extensions)
 
 
 class Program:
@@ -66,6 +67,28 @@ class Program:
             if found.type() == cel.Type.ERROR:
                 raise Failed(_short(str(found.value())))
             return found.plain_value()
+        except RuntimeError as error:
+            raise Failed(_short(str(error))) from None
+
+
+class Condition:
+    """A yes-or-no question about a request, as webhooks' `matchConditions` ask it. Raises BadExpression."""
+
+    VARIABLES = ("object", "oldObject", "request", "namespaceObject")
+
+    def __init__(self, text: str) -> None:
+        try:
+            self._expression = _environment(self.VARIABLES).compile(text)
+        except RuntimeError as error:
+            raise BadExpression(clean(str(error))) from None
+
+    def holds(self, data: dict[str, Any]) -> bool:
+        """`data` has all of VARIABLES. Raises Failed."""
+        try:
+            found = self._expression.eval(data=data)
+            if found.type() == cel.Type.ERROR:
+                raise Failed(_short(str(found.value())))
+            return found.plain_value() is True
         except RuntimeError as error:
             raise Failed(_short(str(error))) from None
 
