@@ -152,7 +152,7 @@ async def test_cp_diff_commit_export(docker_cli: DockerCli, tmp_path: Path) -> N
 
 async def test_cp_where_there_is_nothing(docker_cli: DockerCli, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(bytes(1 << 20))
-    ran = await docker_cli("cp", str(tmp_path / "big"), "nope:/", fails=True)
+    ran = await docker_cli("cp", str(tmp_path / "big"), "nope:/x", fails=True)
     assert "No such container: nope" in ran.err
     await docker_cli("create", "--name", "web", "busybox", "true")
     ran = await docker_cli("cp", str(tmp_path / "big"), "web:/nope/x", fails=True)

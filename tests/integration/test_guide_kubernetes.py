@@ -442,13 +442,14 @@ def test_a_database_keeps_its_data_on_a_claim(machine: RunningWherry, tmp_path: 
 
         kubectl(machine, "apply -f secret-definition.yaml")
         kubectl(machine, "apply -f persistent-volume.yaml -f persistent-volume-claim.yaml")
-        kubectl(machine, "wait --for=jsonpath={.status.phase}=Bound pvc/postgres-pvc --timeout=30s")
         kubectl(machine, f"apply -f {manifest}")
         kubectl(machine, "rollout status deployment/postgres --timeout=90s")
 
         def ask(statement: str) -> str:
             return machine.run("kubectl", *shlex.split(sql), statement).stdout.strip()
 
+        claim = get(machine, "pvc postgres-pvc")
+        assert (claim["status"]["phase"], claim["spec"]["volumeName"]) == ("Bound", "postgres-pv")
         wait_until(lambda: ask("select 1") == "1", "the database answers")
         assert "CREATE" in ask("create table kept (what text)")
         assert "INSERT" in ask("insert into kept values ('this')")

@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import AsyncIterable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,9 @@ class Build:
 
     async def run(self, context: Context) -> str:
         names = [key_of(tag, None).key for tag in self.options.tags]
+        if self.options.cache_from and not any(map(self._is_here, self.options.cache_from)):
+            # As with Docker: the images named stand in for the builder's own cache, and there are none.
+            self.options = replace(self.options, no_cache=True)
         await asyncio.to_thread(self.work.mkdir, parents=True)
         self.context = await self._open_context(context)
         self.dockerfile = interpret(parse(await asyncio.to_thread(self._dockerfile_text)))
@@ -173,6 +177,12 @@ class Build:
 
     # The context
 
+    def _is_here(self, name: str) -> bool:
+        try:
+            return self.images.find(name) is not None
+        except ImageError:
+            return False
+
     async def _open_context(self, context: Context) -> Source:
         if isinstance(context, Path):
             return await asyncio.to_thread(self._open_directory, context)
@@ -210,7 +220,7 @@ class Build:
         if text is None and isinstance(self.context, TreeSource):
             text = _read_text(self.context.unfiltered(), self.options.dockerfile)
         if text is None:
-            raise BuildError(f"Cannot locate specified Dockerfile: {self.options.dockerfile}")
+            raise InvalidOptions(f"Cannot locate specified Dockerfile: {self.options.dockerfile}")
         if not text.strip():
             raise DockerfileError(f"the Dockerfile ({self.options.dockerfile}) cannot be empty")
         return text
@@ -295,25 +305,42 @@ class Build:
 
     # Images and their files
 
-    async def image(self, name: str) -> Image | None:
-        """The image that FROM or --from names: a named context, a local image, else pulled. None is scratch."""
+    async def image(self, name: str, platform: tuple[str, str] | None = None) -> Image | None:
+        """The image that FROM or --from names: a named context, a local image, else pulled. None is scratch.
+
+        A local image of another platform than the one asked for counts as not there.
+        """
         name = self._named_context(name)
         if name == "scratch":
             return None
         found = self.images.find(name)
+        if found is not None and platform is not None and not _is_for(found, platform):
+            if found.id.startswith(name):
+                raise BuildError(_other_platform(found, name, platform))
+            return await self._pulled_for(name, platform, found)
         if found is not None and not self.options.pull:
             return found
         if found is not None and found.id.startswith(name):
             return found
         try:
             await self.images.pull(
-                name, self.stream.send, auth=self.options.auth, platform=self.options.platform or None
+                name, self.stream.send, auth=self.options.auth, platform="/".join(platform) if platform else None
             )
         except ImageError as error:
             if found is not None and isinstance(error, NotFound):
                 return found
             raise
         return self.images.resolve(name)
+
+    async def _pulled_for(self, name: str, platform: tuple[str, str], local: Image) -> Image:
+        """The image of that platform from its registry; the local one of another keeps its names on failure."""
+        try:
+            pulled = await self.images.pull(name, self.stream.send, auth=self.options.auth, platform="/".join(platform))
+        except ImageError as error:
+            raise BuildError(f"{_other_platform(local, name, platform)}: {error.message}") from None
+        if not _is_for(pulled, platform):
+            raise BuildError(_other_platform(pulled, name, platform))
+        return pulled
 
     def _named_context(self, name: str) -> str:
         given = self.options.contexts.get(name)
@@ -362,6 +389,18 @@ def _retrieve(task: "asyncio.Task[Any]") -> None:
     """The error of a stage that runs ahead is raised by whoever waits for it."""
     if not task.cancelled():
         task.exception()
+
+
+def _is_for(image: Image, platform: tuple[str, str]) -> bool:
+    return (image.config.get("os") or "linux", image.config.get("architecture") or "") == platform
+
+
+def _other_platform(image: Image, name: str, platform: tuple[str, str]) -> str:
+    its = f"{image.config.get('os') or 'linux'}/{image.config.get('architecture') or ''}"
+    return (
+        f"image with reference {name} was found but its platform ({its}) does not match the specified platform "
+        f"({'/'.join(platform)})"
+    )
 
 
 def _platform(text: str) -> tuple[str, str] | None:

@@ -38,6 +38,8 @@ class Selection:
     remote: list["Download"] = field(default_factory=list)
     excludes: Patterns = field(default_factory=lambda: Patterns([]))
     parents: bool = False
+    cut: list[int] = field(default_factory=list)
+    """How many leading directories `--parents` leaves out, for each name."""
     unpack: bool | None = False
     """ADD's extraction: None where the archive itself decides."""
 
@@ -85,7 +87,20 @@ def select(
                 _take(selection, source, path, verb, where)
         else:
             _take(selection, source, os.fsencode(cleaned), verb, where)
+        if parents:
+            _from_pivot(selection, pattern)
     return selection
+
+
+def _from_pivot(selection: Selection, pattern: str) -> None:
+    """`a/./b/c` keeps `b/c`: cut what stands before the pivot from the names that the pattern gave last."""
+    before, pivot, _ = pattern.partition("/./")
+    depth = len([part for part in before.split("/") if part not in ("", ".")]) if pivot else 0
+    while depth and len(selection.cut) < len(selection.named):
+        at = len(selection.cut)
+        selection.named[at] = b"/".join(selection.named[at].split(b"/")[depth:])
+        selection.cut.append(depth)
+    selection.cut += [0] * (len(selection.named) - len(selection.cut))
 
 
 def _inside(pattern: str) -> str | None:
@@ -238,7 +253,6 @@ class Writer:
             os.close(fd)
 
     def _with_parents(self, selection: Selection, named: bytes, path: bytes, item: Item, target: bytes) -> None:
-        # `a/./b/c` keeps `b/c`; without the pivot the whole path is kept.
         place = _join(target, named)
         if item.kind == DIRECTORY:
             self._tree(selection, path, item, place, "COPY")

@@ -24,6 +24,8 @@ class BuildOptions:
     platform: str = ""
     no_cache: bool = False
     no_cache_filter: list[str] = field(default_factory=list)
+    cache_from: list[str] = field(default_factory=list)
+    """Images to take the cache from: when none of them is here, nothing is."""
     pull: bool = False
     quiet: bool = False
     network: str = "default"
@@ -58,6 +60,7 @@ class BuildOptions:
             target=query.get("target", ""),
             platform=query.get("platform", ""),
             no_cache=_flag(query, "nocache"),
+            cache_from=[str(name) for name in _json(query, "cachefrom", [])],
             pull=_flag(query, "pull"),
             quiet=_flag(query, "q"),
             network=query.get("networkmode") or "default",

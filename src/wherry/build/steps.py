@@ -99,7 +99,7 @@ class StageBuilder:
             parent = await build.stage(index)
             self._state = StageState(json.loads(json.dumps(parent.document)), parent.key, base=parent.base)
         else:
-            image = await build.image(name)
+            image = await build.image(name, wanted)
             self._state = StageState.begin(image, image.id if image else "scratch", wanted)
 
     async def _triggers(self) -> None:

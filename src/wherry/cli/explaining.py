@@ -61,7 +61,9 @@ class Explainer:
             found["message"] = f"no scheduler named {wanted!r} runs here"
             return found
         if spec.get("schedulingGates"):
-            found["message"] = "held by scheduling gates: " + ", ".join(gate["name"] for gate in spec["schedulingGates"])
+            found["message"] = "held by scheduling gates: " + ", ".join(
+                gate["name"] for gate in spec["schedulingGates"]
+            )
         last = self._scheduler.explanations.get(pod["metadata"]["uid"])
         if last is not None:
             found |= {"message": last.message, "at": last.at}

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from wherry.compose import conditions, graph
+from wherry.compose import conditions, graph, names
 from wherry.compose.conditions import ConditionFailed
 from wherry.compose.containers import Containers
 from wherry.compose.errors import ComposeError
 from wherry.compose.project import Project
 from wherry.compose.report import Report, State, silent
-from wherry.compose.steps import Step
+from wherry.compose.steps import Observed, Step, is_oneoff, name_of
 from wherry.docker_api.client import DockerClient, DockerError
 
 _MADE = " (made)"
@@ -158,6 +158,15 @@ class Applier:
         self.tell(step, "Removed", "done")
 
     # -- conditions
+
+    def adopt(self, observed: Observed) -> None:
+        """Takes containers that are there as if steps had kept them: for waiting until they are ready."""
+        self.steps = [
+            Step(one["Id"], "keep", name_of(one), "", one["Labels"].get(names.SERVICE, ""), container=one["Id"])
+            for one in observed.containers
+            if not is_oneoff(one)
+        ]
+        self.ids = {step.id: step.container for step in self.steps}
 
     def wait_for_dependencies(self, service: str) -> None:
         if self.project is None or self.no_deps or self.dry or service not in self.project.services:

@@ -18,20 +18,26 @@ def create_body(
     oneoff: bool = False,
     overrides: dict[str, Any] | None = None,
     references: dict[str, str] | None = None,
+    name: str = "",
+    use_aliases: bool = True,
 ) -> dict[str, Any]:
     """The body of POST /containers/create for container `number` of a service.
 
     `references` gives the container id for each service that a namespace, link or volumes_from names; `overrides`
-    are keys of the service that a one-off run changes.
+    are keys of the service that a one-off run changes, and `name` is that run's own; with `use_aliases` it is found
+    under the service's names.
     """
     definition = {**project.services[service], **(overrides or {})}
+    own_names = [name or container_name(project, service, number)]
+    if not oneoff or use_aliases:
+        own_names.append(service)
     body: dict[str, Any] = {
         "Image": image_name(project, service),
         "Env": [f"{name}={value}" for name, value in (definition.get("environment") or {}).items()],
         "Labels": service_labels(project, service, number, image_id=image_id, oneoff=oneoff),
         "HostConfig": _host_config(project, service, definition, references or {}),
     }
-    for key, name in (
+    for key, field in (
         ("hostname", "Hostname"),
         ("domainname", "Domainname"),
         ("user", "User"),
@@ -44,7 +50,7 @@ def create_body(
         ("mac_address", "MacAddress"),
     ):
         if definition.get(key) is not None:
-            body[name] = definition[key]
+            body[field] = definition[key]
     if "stop_grace_period" in definition:
         body["StopTimeout"] = stop_seconds(definition)
     exposed = {_with_protocol(port) for port in definition.get("expose") or ()}
@@ -53,7 +59,7 @@ def create_body(
         body["ExposedPorts"] = {port: {} for port in sorted(exposed)}
     if "healthcheck" in definition:
         body["Healthcheck"] = healthcheck(definition["healthcheck"])
-    endpoints = _endpoints(project, service, number, definition, references or {}, oneoff)
+    endpoints = _endpoints(project, definition, references or {}, own_names)
     if endpoints:
         body["NetworkingConfig"] = {"EndpointsConfig": endpoints}
     return body
@@ -90,16 +96,14 @@ def networks_by_priority(definition: dict[str, Any]) -> list[str]:
 
 
 def _endpoints(
-    project: Project, service: str, number: int, definition: dict[str, Any], references: dict[str, str], oneoff: bool
+    project: Project, definition: dict[str, Any], references: dict[str, str], own_names: list[str]
 ) -> dict[str, Any]:
     if "network_mode" in definition:
         return {}
     found: dict[str, Any] = {}
     for network in networks_by_priority(definition):
         wanted = (definition["networks"] or {}).get(network) or {}
-        aliases = [container_name(project, service, number), *(wanted.get("aliases") or ())]
-        if not oneoff:
-            aliases.insert(1, service)
+        aliases = [*own_names, *((wanted.get("aliases") or ()) if len(own_names) > 1 else ())]
         endpoint: dict[str, Any] = {"Aliases": list(dict.fromkeys(aliases))}
         ipam: dict[str, Any] = {}
         for key, name in (

@@ -180,7 +180,7 @@ def key_values(value: Any, at: At) -> dict[str, str | None]:
         return found
     if not isinstance(value, dict):
         at.fail(f"must be a mapping or an array, not {kind(value)}")
-    return {str(name): None if item is None else scalar(item, at / name) for name, item in value.items()}
+    return {str(name): None if item is None else tagged(scalar, item, at / name) for name, item in value.items()}
 
 
 def labels(value: Any, at: At) -> dict[str, str]:

@@ -23,6 +23,7 @@ NETWORK = "com.docker.compose.network"
 VOLUME = "com.docker.compose.volume"
 VERSION = "com.docker.compose.version"
 REPLACES = "com.docker.compose.replace"
+SLUG = "com.docker.compose.slug"
 
 COMPOSE_VERSION = "2.39.0"
 """The Docker Compose release whose labels and behaviour these are."""

@@ -150,7 +150,10 @@ class _Builder:
             if kind == "bool":
                 return text.lower() == "true"
             if kind == "int":
-                return int(text, 0) if text.startswith(("0o", "0x")) else int(text)
+                if text.startswith(("0o", "0x")):
+                    return int(text, 0)
+                # As the YAML library of Docker Compose does: `mode: 0440` is octal.
+                return int(text, 8 if re.fullmatch(r"[-+]?0[0-7]+", text) else 10)
             if kind == "float":
                 return float(text.replace(".inf", "inf").replace(".nan", "nan").lower())
         except ValueError as error:

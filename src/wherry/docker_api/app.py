@@ -60,7 +60,7 @@ def make_app(engine: "Engine", hangups: HangupWatcher, background: Background) -
                 _log.error("%s %s: cut short", request.method, request.path_qs, exc_info=error)
                 raise ConnectionResetError("the answer failed half-way") from error
             response = _error_response(request, error)
-        if response.status >= 400:
+        if not response.prepared:
             await _drain(request)
         if not response.prepared:
             for key, value in HEADERS.items():

@@ -247,6 +247,8 @@ def _check_host_config(host_config: dict[str, Any], layout: Layout) -> list[str]
         _check_mode(key, host_config[key])
     if host_config["Isolation"] not in ("", "default"):
         raise InvalidParameter(f'invalid isolation "{host_config["Isolation"]}" on linux')
+    if ".." in host_config["CgroupParent"].split("/"):
+        raise InvalidParameter(f"invalid cgroup parent: {host_config['CgroupParent']}")
     if host_config.get("StorageOpt"):
         raise InvalidParameter("--storage-opt is not supported by this engine's overlay snapshots")
     if host_config.get("Init"):

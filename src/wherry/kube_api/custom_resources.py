@@ -143,7 +143,9 @@ class CustomStrategy(Strategy):
 
     def changed(self, obj: Object, old: Object) -> bool:
         """Without the status subresource, a change of status counts as one of the object."""
-        ignored = ("metadata", "kind", "apiVersion", "status") if self.has_status else ("metadata", "kind", "apiVersion")
+        ignored = (
+            ("metadata", "kind", "apiVersion", "status") if self.has_status else ("metadata", "kind", "apiVersion")
+        )
         return any(obj.get(field) != old.get(field) for field in set(obj) | set(old) if field not in ignored)
 
 

@@ -26,8 +26,8 @@ def answer(api: Api, request: Request, path: str) -> Response | None:
         return Response(openapi.v3_index(api.table))
     if path.startswith("/openapi/v3/"):
         _json_only(request)
-        document = openapi.v3(api.table, path.removeprefix("/openapi/v3/"))
-        return Response(document) if document is not None else None
+        found = openapi.v3(api.table, path.removeprefix("/openapi/v3/"))
+        return Response(found) if found is not None else None
     return None
 
 

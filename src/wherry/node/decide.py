@@ -146,7 +146,7 @@ def _garbage(observed: Observed) -> list[Action]:
 
 
 def _terminate(pod: Object, observed: Observed) -> Decision:
-    grace = pods.grace_period(pod)
+    grace = pods.grace_period(pod) if observed.stop_grace is None else observed.stop_grace
     running = observed.running()
     sidecars = [c["name"] for c in pods.init_containers(pod) if pods.is_sidecar(c)]
     others = [view for view in running if view.name not in sidecars]

@@ -18,6 +18,7 @@ from wherry.engine.streams import Attachment
 from wherry.images import errors as image_errors
 from wherry.images.references import parse_reference
 from wherry.node import pods
+from wherry.node.image_gc import StoredImage
 from wherry.node.runtime import (
     ContainerEvent,
     ImageInfo,
@@ -202,6 +203,23 @@ class EngineRuntime:
             if names:
                 shown.append({"names": names, "sizeBytes": int(row.get("Size") or 0)})
         return sorted(shown, key=lambda entry: -entry["sizeBytes"])
+
+    async def stored_images(self) -> list[StoredImage]:
+        with _told():
+            users = {container["ImageID"] for container in await self._engine.containers.list(all=True)}
+            return [
+                StoredImage(
+                    id=str(row["Id"]),
+                    size=int(row.get("Size") or 0),
+                    pulled=bool(row.get("RepoDigests")),
+                    used=row["Id"] in users,
+                )
+                for row in self._engine.images.list()
+            ]
+
+    async def remove_image(self, id: str) -> None:
+        with _told():
+            await self._engine.images.remove(id, force=True)
 
     def subscribe(self, handler: Callable[[ContainerEvent], None]) -> Callable[[], None]:
         """Ends come by the engine's direct call; removals by its events, which a task here follows."""

@@ -15,8 +15,11 @@ from wherry.client.events import EventRecorder
 from wherry.client.informer import Informer
 from wherry.host.instance import Instance
 from wherry.node import node_status, pods
+from wherry.node.admission import admit
 from wherry.node.container_logs import LogLinks
+from wherry.node.eviction import EvictionManager
 from wherry.node.heartbeat import Heartbeat
+from wherry.node.image_gc import ImageCollector
 from wherry.node.images import Images
 from wherry.node.node_status import NodeSettings
 from wherry.node.objects import ObjectCache
@@ -24,6 +27,7 @@ from wherry.node.pod_worker import NodeFacts, NodeServices, PodWorker
 from wherry.node.runtime import ContainerEvent, Runtime, RuntimeFailure
 from wherry.node.sandbox import ClusterSettings, PodNet, Sandboxes
 from wherry.node.state import ContainerView
+from wherry.node.stats import Stats
 from wherry.node.volumes.manager import VolumeManager
 from wherry.schema.builtin import PODS, SERVICES
 from wherry.schema.resource import Object
@@ -96,6 +100,16 @@ class Kubelet:
             services=self._services,
             written=self._written,
         )
+        self.collector = ImageCollector(runtime, self._clock)
+        self.evictions = EvictionManager(
+            instance.root,
+            self._clock,
+            workers=self.workers,
+            memory_of=Stats(runtime, instance.root).memory_of,
+            pod_dir=self.volumes.pod_dir,
+            free_disk=self.collector.free,
+            event=self._record,
+        )
         self.ready = asyncio.Event()
 
     @property
@@ -129,6 +143,7 @@ class Kubelet:
         """Until cancelled. Containers keep running afterwards."""
         unsubscribe = self._runtime.subscribe(self._on_event)
         background = [
+            asyncio.create_task(self.evictions.run(), name="kubelet evictions"),
             asyncio.create_task(self._recorder.run(), name="kubelet events"),
             asyncio.create_task(self.pods.run(), name="kubelet pods"),
             asyncio.create_task(self.heartbeat.run(), name="kubelet heartbeat"),
@@ -192,11 +207,28 @@ class Kubelet:
     def _add(self, pod: Object, adopted: Sequence[ContainerView]) -> PodWorker:
         uid = pods.uid(pod)
         worker = PodWorker(pod, self._node, adopted)
+        self._check_admission(worker, adopted)
         self._workers[uid] = worker
         task = asyncio.create_task(worker.run(), name=f"pod {pods.full_name(pod)}")
         self._tasks[uid] = task
         task.add_done_callback(lambda ended: self._ended(uid, ended))
         return worker
+
+    def _check_admission(self, worker: PodWorker, adopted: Sequence[ContainerView]) -> None:
+        """A pod that has not begun here must fit here; one that has stays."""
+        pod = worker.pod
+        begun = adopted or worker.sandbox is not None or (pod.get("status") or {}).get("startTime")
+        if begun or pods.is_deleted(pod) or pods.is_terminal(pod):
+            return
+        others = [
+            other.pod
+            for other in self._workers.values()
+            if not other.stopping and not pods.is_terminal(other.pod) and "containers" in other.pod["spec"]
+        ]
+        refusal = admit(pod, others, self.heartbeat.node, self.facts.allocatable)
+        if refusal is not None:
+            self._record(pod, "Warning", refusal.reason, refusal.message)
+            worker.stop(refusal.reason, refusal.status_message)
 
     def _ended(self, uid: str, task: "asyncio.Task[None]") -> None:
         worker = self._workers.get(uid)
@@ -241,6 +273,7 @@ class Kubelet:
 
     async def _image_list(self) -> list[dict[str, Any]]:
         try:
+            await self.collector.look()
             return await self._runtime.image_list()
         except RuntimeFailure as error:
             log.warning("images cannot be listed: %s", error)

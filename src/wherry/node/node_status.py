@@ -22,6 +22,8 @@ IMAGES_SHOWN = 50
 
 MEMORY_PRESSURE_BYTES = 100 * KIB * KIB
 DISK_PRESSURE_SHARE = 0.10
+DISK_PRESSURE_BYTES = 2 * KIB**3
+"""A tenth of a laptop's disk is a lot: below this much the share does not matter."""
 PID_PRESSURE_SHARE = 0.02
 
 
@@ -86,6 +88,11 @@ def machine(root: Path) -> Machine:
     )
 
 
+def disk_threshold(found: Machine) -> int:
+    """Bytes that must be available on the disk: with less, it is under pressure."""
+    return min(int(found.disk * DISK_PRESSURE_SHARE), DISK_PRESSURE_BYTES)
+
+
 def node_object(settings: NodeSettings) -> Object:
     """The Node to create when the API has none, without status."""
     arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -132,7 +139,7 @@ def resources_of(found: Machine, settings: NodeSettings) -> tuple[dict[str, str]
     huge = sum(found.huge_pages.values())
     allocatable = {
         **shared,
-        "ephemeral-storage": str(int(found.disk * (1 - DISK_PRESSURE_SHARE))),
+        "ephemeral-storage": str(found.disk - disk_threshold(found)),
         "memory": f"{max(0, found.memory - MEMORY_PRESSURE_BYTES - huge) // KIB}Ki",
     }
     return capacity, allocatable
@@ -174,7 +181,7 @@ def node_conditions(
 ) -> list[dict[str, Any]]:
     """MemoryPressure, DiskPressure, PIDPressure and Ready, and what others (e.g. the network) have set."""
     low_memory = found.memory_available < MEMORY_PRESSURE_BYTES
-    low_disk = found.disk_available < found.disk * DISK_PRESSURE_SHARE
+    low_disk = found.disk_available < disk_threshold(found)
     low_pids = found.pids - found.pids_used < found.pids * PID_PRESSURE_SHARE
     wanted = [
         _pressure("MemoryPressure", low_memory, "Memory", "memory"),

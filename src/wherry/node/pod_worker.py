@@ -103,6 +103,7 @@ class PodWorker:
         self._prepare_at = 0.0
         self._stop_reason = ""
         self._stop_message = ""
+        self._stop_grace: float | None = None
         self._torn_down = False
         self._kill_before: float | None = None
         self._kill_changed = asyncio.Event()
@@ -139,9 +140,11 @@ class PodWorker:
         self._publisher.gone = True
         self.update({**self.pod, "metadata": meta})
 
-    def stop(self, reason: str, message: str) -> None:
-        """End the pod from this side (evicted, rejected): it will be Failed with this reason."""
+    def stop(self, reason: str, message: str, *, grace: float | None = None) -> None:
+        """End the pod from this side (evicted, rejected): it will be Failed with this reason. `grace` (seconds)
+        stands in for the pod's own."""
         if not self._stop_reason:
+            self._stop_grace = grace
             self._stop_reason, self._stop_message = reason, message
             self._interrupt()
             self._wake.set()
@@ -173,6 +176,11 @@ class PodWorker:
     @property
     def finished(self) -> bool:
         return self._finished
+
+    @property
+    def stopping(self) -> bool:
+        """Was it ended from this side (refused, evicted, past its deadline)?"""
+        return bool(self._stop_reason)
 
     def owns(self, id: str) -> bool:
         return any(view.id == id for views in self._containers.values() for view in views)
@@ -252,6 +260,7 @@ class PodWorker:
             errors=dict(self._errors),
             stop_reason=self._stop_reason,
             stop_message=self._stop_message,
+            stop_grace=self._stop_grace,
             torn_down=self._torn_down,
         )
 

@@ -6,10 +6,13 @@ one on a real engine.
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wherry.node import pods
 from wherry.node.state import ContainerView
+
+if TYPE_CHECKING:
+    from wherry.node.image_gc import StoredImage
 
 
 class RuntimeFailure(Exception):
@@ -140,6 +143,12 @@ class Runtime(Protocol):
     async def image_list(self) -> list[dict[str, Any]]:
         """{names, sizeBytes} of every image, largest first, as NodeStatus shows them."""
         ...
+
+    async def stored_images(self) -> list["StoredImage"]:
+        """Every image, and whether it came from a registry and is in use."""
+        ...
+
+    async def remove_image(self, id: str) -> None: ...
 
     def subscribe(self, handler: Callable[[ContainerEvent], None]) -> Callable[[], None]:
         """Tell `handler` of events at once; returns how to stop."""

@@ -82,6 +82,8 @@ class Observed:
     stop_reason: str = ""
     """Set when the kubelet itself ends the pod (DeadlineExceeded, Evicted, a failed admission …)."""
     stop_message: str = ""
+    stop_grace: float | None = None
+    """Seconds of grace for that; None means the pod's own."""
     torn_down: bool = False
     """The pod ended and its network and volumes are released."""
 

@@ -112,6 +112,16 @@ class Stats:
         ]
         return "\n".join(lines) + "\n"
 
+    async def memory_of(self, worker: PodWorker) -> dict[str, int]:
+        """Working set in bytes of each running container of a pod."""
+        found = {}
+        for container in pods.main_containers(worker.pod):
+            view = worker.container(container["name"])
+            usage = await self._container_usage(view.id) if view is not None and view.running else None
+            if usage is not None:
+                found[container["name"]] = usage.working_set
+        return found
+
     async def _pod(self, worker: PodWorker) -> dict[str, Any] | None:
         pod: Object = worker.pod
         containers = []

@@ -292,6 +292,17 @@ def _conditions(
             condition["observedGeneration"] = pod["metadata"]["generation"]
         conditions.append(condition)
     conditions += [entry for kind, entry in old.items() if kind not in KUBELET_CONDITIONS]
+    if observed.stop_reason == "Evicted" and "DisruptionTarget" not in old:
+        conditions.append(
+            {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "lastProbeTime": None,
+                "lastTransitionTime": pods.format_time(now),
+                "reason": "TerminationByKubelet",
+                "message": observed.stop_message,
+            }
+        )
     return conditions
 
 

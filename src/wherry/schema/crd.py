@@ -22,6 +22,7 @@ from wherry.schema.validation.field import Causes
 
 JsonDict = dict[str, Any]
 
+
 @dataclass(frozen=True)
 class CustomKind:
     """One version of a custom resource."""
@@ -110,11 +111,7 @@ class CustomKind:
         before = Causes()
         structural.validate(self.schema, old, before)
         known = set(before)
-        return [
-            one
-            for one in found
-            if one not in known or _at(new, one[2]) != _at(old, one[2])
-        ]
+        return [one for one in found if one not in known or _at(new, one[2]) != _at(old, one[2])]
 
 
 def _at(obj: Object, path: str) -> Any:

@@ -65,7 +65,9 @@ def _named(number: int, encoder: Encoder) -> Encoder:
     """A map: one message of name (1) and value (2) for each entry."""
 
     def made(value: JsonDict) -> bytes:
-        return b"".join([_bytes(number, _bytes(1, key.encode()) + _bytes(2, encoder(one))) for key, one in value.items()])
+        return b"".join(
+            [_bytes(number, _bytes(1, key.encode()) + _bytes(2, encoder(one))) for key, one in value.items()]
+        )
 
     return made
 

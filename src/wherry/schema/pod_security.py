@@ -31,7 +31,17 @@ _SYSCTLS: Final = frozenset(
 )  # fmt: skip
 _SELINUX_TYPES: Final = ("", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
 _VOLUMES: Final = frozenset(
-    {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"}
+    {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "image",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
 )
 _APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 
@@ -74,7 +84,11 @@ def _host_process(metadata: Object, spec: Object) -> str:
     parts = ["pod"] if bad(spec) else []
     if names := _bad_containers(spec, bad):
         parts.append(_named("container", names))
-    return f"hostProcess ({' and '.join(parts)} must not set securityContext.windowsOptions.hostProcess=true)" if parts else ""
+    return (
+        f"hostProcess ({' and '.join(parts)} must not set securityContext.windowsOptions.hostProcess=true)"
+        if parts
+        else ""
+    )
 
 
 def _host_namespaces(metadata: Object, spec: Object) -> str:
@@ -101,7 +115,8 @@ def _capabilities_baseline(metadata: Object, spec: Object) -> str:
     if not names:
         return ""
     shown = _quoted(sorted(set(words)))
-    return f"non-default capabilities ({_named('container', names)} must not include {shown} in securityContext.capabilities.add)"
+    who = _named("container", names)
+    return f"non-default capabilities ({who} must not include {shown} in securityContext.capabilities.add)"
 
 
 def _host_path(metadata: Object, spec: Object) -> str:
@@ -160,14 +175,22 @@ def _selinux(metadata: Object, spec: Object) -> str:
     look("pod", spec)
     for one in _containers(spec):
         look(f'container "{one.get("name", "")}"', one)
-    return f"seLinuxOptions ({', '.join(who)} set forbidden securityContext.seLinuxOptions: {'; '.join(what)})" if who else ""
+    return (
+        f"seLinuxOptions ({', '.join(who)} set forbidden securityContext.seLinuxOptions: {'; '.join(what)})"
+        if who
+        else ""
+    )
 
 
 def _proc_mount(metadata: Object, spec: Object) -> str:
     if spec.get("hostUsers") is False:
         return ""
     names = _bad_containers(spec, lambda one: _context(one).get("procMount") not in (None, "Default"))
-    return f'procMount ({_named("container", names)} must not set securityContext.procMount to "Unmasked")' if names else ""
+    return (
+        f'procMount ({_named("container", names)} must not set securityContext.procMount to "Unmasked")'
+        if names
+        else ""
+    )
 
 
 def _seccomp_type(one: Object) -> Any:
@@ -178,7 +201,11 @@ def _seccomp_baseline(metadata: Object, spec: Object) -> str:
     who = ["pod"] if _seccomp_type(spec) == "Unconfined" else []
     if names := _bad_containers(spec, lambda one: _seccomp_type(one) == "Unconfined"):
         who.append(_named("container", names))
-    return f'seccompProfile ({" and ".join(who)} must not set securityContext.seccompProfile.type to "Unconfined")' if who else ""
+    return (
+        f'seccompProfile ({" and ".join(who)} must not set securityContext.seccompProfile.type to "Unconfined")'
+        if who
+        else ""
+    )
 
 
 def _sysctls(metadata: Object, spec: Object) -> str:
@@ -237,7 +264,9 @@ def _escalation(metadata: Object, spec: Object) -> str:
 def _capabilities_restricted(metadata: Object, spec: Object) -> str:
     if (spec.get("os") or {}).get("name") == "windows":
         return ""
-    missing = _bad_containers(spec, lambda one: "ALL" not in ((_context(one).get("capabilities") or {}).get("drop") or ()))
+    missing = _bad_containers(
+        spec, lambda one: "ALL" not in ((_context(one).get("capabilities") or {}).get("drop") or ())
+    )
     adding, words = [], []
     for one in _containers(spec):
         bad = [name for name in _added(one) if name != "NET_BIND_SERVICE"]
@@ -266,7 +295,11 @@ def _non_root(metadata: Object, spec: Object) -> str:
     if pod:
         return ""
     names = _bad_containers(spec, lambda one: _context(one).get("runAsNonRoot") is None)
-    return f"runAsNonRoot != true (pod or {_named('container', names)} must set securityContext.runAsNonRoot=true)" if names else ""
+    return (
+        f"runAsNonRoot != true (pod or {_named('container', names)} must set securityContext.runAsNonRoot=true)"
+        if names
+        else ""
+    )
 
 
 def _run_as_root(metadata: Object, spec: Object) -> str:

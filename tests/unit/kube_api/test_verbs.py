@@ -1,13 +1,17 @@
 """The verbs, through the in-process client."""
 
+from __future__ import annotations
+
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conftest import World  # type: ignore[import-not-found]
 from wherry.client.api import PatchType, WatchEvent
 from wherry.schema import builtin, errors
+
+if TYPE_CHECKING:
+    from conftest import World
 
 Object = dict[str, Any]
 

@@ -64,9 +64,7 @@ def test_messages_reasons_and_paths() -> None:
     made = spec("self.a > 5", properties, messageExpression="'a is ' + string(self.a)")
     assert run(made, {"spec": {"a": 1}}) == ['spec: Invalid value: "object": a is 1']
     failing = spec("self.b > 5", properties, message="never")
-    assert run(failing, {"spec": {"a": 1}}) == [
-        'spec: Invalid value: "object": no such key: b evaluating rule: never'
-    ]
+    assert run(failing, {"spec": {"a": 1}}) == ['spec: Invalid value: "object": no such key: b evaluating rule: never']
 
 
 def test_transition_rules_run_on_updates_only() -> None:

@@ -53,19 +53,19 @@ def build(
         if given:
             raise ComposeError(f"{option} is not supported: there is no BuildKit behind this builder")
     project = session.load(services)
-    given = {}
+    values: dict[str, str] = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if equals:
-            given[name] = value
+            values[name] = value
         elif name in project.environment:
-            given[name] = project.environment[name]
-    wanted = [one for one in wanted_services(project, services, no_deps=not with_dependencies)]
+            values[name] = project.environment[name]
+    wanted = list(wanted_services(project, services, no_deps=not with_dependencies))
     chosen = [one for one in wanted if project.services[one].get("build")]
     if not chosen:
         session.warn("No services to build")
         return
-    options = {"args": given, "no_cache": no_cache, "pull": pull}
+    options: dict[str, object] = {"args": values, "no_cache": no_cache, "pull": pull}
     if memory:
         try:
             options["memory"] = size_bytes(memory)

@@ -41,7 +41,7 @@ def pull(
         elif definition.get("pull_policy") in ("never", "build"):
             session.progress(service, f"Skipped - pull_policy: {definition['pull_policy']}", "warning")
         elif image in chosen.values():
-            session.progress(service, f"Skipped - Image is already being pulled by {list(chosen)[0]}", "done")
+            session.progress(service, f"Skipped - Image is already being pulled by {next(iter(chosen))}", "done")
         else:
             chosen[service] = image
     if policy == "missing" or policy is None:

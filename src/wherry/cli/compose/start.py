@@ -22,7 +22,7 @@ def start(session: Session, wait: bool, wait_timeout: int | None, services: tupl
 
     name, project = session.project_or_name(services)
     observed = Observed(tuple(containers(session.client, name)))
-    order = wanted_services(project, services) if project else [one for one in observed.services]
+    order = wanted_services(project, services) if project else list(observed.services)
     steps: list[Step] = []
     for service in order:
         if not observed.of_service(service):

@@ -147,7 +147,7 @@ def _run_helper(helper: str, verb: str, text: str) -> str:
         )
     except OSError as error:
         raise CliError(
-            f"error getting credentials - err: exec: \"docker-credential-{helper}\": {error.strerror}"
+            f'error getting credentials - err: exec: "docker-credential-{helper}": {error.strerror}'
         ) from None
     if done.returncode:
         raise LookupError(done.stdout.strip() or done.stderr.strip())

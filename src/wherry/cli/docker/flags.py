@@ -65,6 +65,8 @@ class Flag:
             return self.default
         if self.type == "bytes":
             return parse_bytes(self.default) if self.default else 0
+        if self.type == "duration":
+            return parse_duration(self.default) if self.default else 0
         return int(self.default) if self.default else 0
 
 
@@ -110,7 +112,9 @@ class Flags:
         elif kind == "filter":
             key, equals, value = text.partition("=")
             if text and not equals:
-                raise ValueError("invalid argument \"" + text + '" for "--filter": bad format of filter (expected name=value)')
+                raise ValueError(
+                    'invalid argument "' + text + '" for "--filter": bad format of filter (expected name=value)'
+                )
             if text:
                 values[name].setdefault(key.strip().lower(), []).append(value.strip())
         elif kind == "map":
@@ -136,7 +140,9 @@ def parse_integer(text: str, kind: str = "int") -> int:
     try:
         if text != text.strip() or "_" in text:
             raise ValueError
-        value = int(text, 0) if not text.lstrip("+-").startswith("0") or not text.lstrip("+-").isdigit() else int(text, 8)
+        value = (
+            int(text, 0) if not text.lstrip("+-").startswith("0") or not text.lstrip("+-").isdigit() else int(text, 8)
+        )
     except ValueError:
         raise ValueError(f'strconv.{function}: parsing "{text}": invalid syntax') from None
     low, high = {"int": (-(1 << 63), (1 << 63) - 1), "uint": (0, (1 << 64) - 1), "uint16": (0, 65535)}[kind]

@@ -43,7 +43,11 @@ def inspect(
         try:
             value = fetch(reference)
         except DockerError as error:
-            word = missing(reference) if missing and error.status == 404 else f"Error response from daemon: {error.message}"
+            word = (
+                missing(reference)
+                if missing and error.status == 404
+                else f"Error response from daemon: {error.message}"
+            )
             errors.append(word)
             continue
         found.append(value)
@@ -61,7 +65,7 @@ def inspect(
         if not found:
             cli.out("")
     else:
-        cli.out(dumps(found, indent="    ", escape_html=False) if found else "[]")
+        cli.out(dumps(found, indent="    ", escape_html=cli.path.startswith("docker context")) if found else "[]")
     for message in errors:
         cli.error(message)
     return 1 if errors else 0
@@ -85,11 +89,17 @@ def _relax(value: Any) -> Any:
     if isinstance(value, dict):
         result = {key: _relax(item) for key, item in value.items()}
         for key in list(result):
-            for old, new in (("Id", "ID"), ("Ip", "IP"), ("Cpu", "CPU"), ("Dns", "DNS"), ("Pid", "PID"), ("Ipc", "IPC")):
+            for old, new in (
+                ("Id", "ID"),
+                ("Ip", "IP"),
+                ("Cpu", "CPU"),
+                ("Dns", "DNS"),
+                ("Pid", "PID"),
+                ("Ipc", "IPC"),
+            ):
                 if old in key:
                     result.setdefault(key.replace(old, new), result[key])
         return result
     if isinstance(value, list):
         return [_relax(item) for item in value]
     return value
-

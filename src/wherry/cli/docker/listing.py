@@ -11,7 +11,7 @@ from wherry.cli.format.table import render
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from wherry.cli.docker.program import Cli
@@ -36,7 +36,7 @@ def value_of(row: Struct, name: str) -> Any:
 
 def show(
     cli: Cli,
-    rows: list[Struct],
+    rows: Sequence[Struct],
     columns: list[str],
     headers: dict[str, str],
     format_text: str,
@@ -52,7 +52,7 @@ def show(
         lines.extend([str(value_of(row, name)) for name in columns] for row in rows)
         cli.out(render(lines)[:-1])
     elif format_text in ("json", "{{json .}}"):
-        names = sorted(json_names or [name for name in headers])
+        names = sorted(json_names or list(headers))
         for row in rows:
             cli.out(row_json(row, names))
     elif format_text.startswith("table "):

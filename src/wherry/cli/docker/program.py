@@ -138,7 +138,9 @@ def run(words: list[str]) -> int:
     except HelpWanted:
         rest, values = [], None
     except FlagError as error:
-        return _complain(f"{error}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n\nRun 'docker --help' for more information", 125)
+        return _complain(
+            f"{error}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n\nRun 'docker --help' for more information", 125
+        )
     if values is not None and values["version"]:
         return _version()
     if values is None or not rest or rest == ["help"]:
@@ -168,6 +170,10 @@ def _complain(message: str, code: int = 1) -> int:
     return code
 
 
+def _usage_error(message: str, usage: str, path: str) -> str:
+    return f"{message}\n\nUsage:  {usage}\n\nRun '{path} --help' for more information"
+
+
 def resolve(words: list[str]) -> tuple[str, str, list[str]]:
     """The command in `words`: its full name, its path as typed, and the words behind it. CliError when unknown."""
     first = words[0]
@@ -186,7 +192,9 @@ def resolve(words: list[str]) -> tuple[str, str, list[str]]:
     if full not in VERBS:
         if words[1].startswith("-"):
             flag = words[1]
-            shown = f"unknown flag: {flag}" if flag.startswith("--") else f"unknown shorthand flag: '{flag[1:2]}' in {flag}"
+            shown = (
+                f"unknown flag: {flag}" if flag.startswith("--") else f"unknown shorthand flag: '{flag[1:2]}' in {flag}"
+            )
             raise CliError(
                 f"{shown}\n\nUsage:  docker {first} COMMAND\n\nRun 'docker {first} --help' for more information", 125
             )
@@ -244,10 +252,12 @@ def run_command(cli: Cli, name: str, path: str, words: list[str]) -> int:
     except HelpWanted:
         return _show_help(name, path)
     except FlagError as error:
-        return _complain(f"{error}\n\nUsage:  {usage}\n\nRun '{path} --help' for more information", 125)
+        return _complain(_usage_error(str(error), usage, path), 125)
     if wrong := count_error(len(arguments), *module.ARGUMENTS):
         run_or_see = "See" if wrong.startswith("requires at least") else "Run"
-        return _complain(f"docker: '{path}' {wrong}\n\nUsage:  {usage}\n\n{run_or_see} '{path} --help' for more information")
+        return _complain(
+            f"docker: '{path}' {wrong}\n\nUsage:  {usage}\n\n{run_or_see} '{path} --help' for more information"
+        )
     cli.path = path
     try:
         return module.run(cli, flags, arguments) or 0

@@ -37,6 +37,11 @@ class Options:
         default = self.flags[name].default
         return list(default) if isinstance(default, (list, tuple)) else default
 
+    def shared(self, name: str) -> Any:
+        """The value of one of GLOBAL; its default where a verb uses the name for something else."""
+        flag = next(flag for flag in GLOBAL if flag.name == name)
+        return self[name] if self.flags.get(name) is flag else flag.default
+
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a flag that this verb may not have."""
         return self[name] if name in self.flags else default
@@ -71,7 +76,7 @@ _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 
 def parse(words: list[str], flags: tuple[Flag, ...], *, interspersed: bool = True) -> Options:
     """Read a command line. Raises FlagError."""
-    table = {flag.name: flag for flag in (*flags, *GLOBAL, HELP)}
+    table = {flag.name: flag for flag in (*GLOBAL, HELP, *flags)}
     shorts: dict[str, Flag] = {}
     for flag in (*GLOBAL, HELP, *flags):
         if flag.short:

@@ -86,38 +86,38 @@ class Access:
 
     def __init__(self, options: Options) -> None:
         config = load(options)
-        name = options["context"] or config["current-context"]
+        name = options.shared("context") or config["current-context"]
         context: Config = {}
         if name:
             if name not in config["contexts"]:
-                if options["context"]:
+                if options.shared("context"):
                     raise KubectlError(f'context "{name}" does not exist')
             context = config["contexts"].get(name, {})
-        self.cluster: Config = self._section(config, "clusters", "cluster", options["cluster"] or context.get("cluster"))
-        self.user: Config = self._section(config, "users", "auth info", options["user"] or context.get("user"))
-        self.namespace: str = options["namespace"] or context.get("namespace") or _own_namespace(config) or "default"
-        self.server: str = str(options["server"] or self.cluster.get("server") or _in_cluster(config, self))
+        self.cluster: Config = self._section(config, "clusters", "cluster", options.shared("cluster") or context.get("cluster"))
+        self.user: Config = self._section(config, "users", "auth info", options.shared("user") or context.get("user"))
+        self.namespace: str = options.shared("namespace") or context.get("namespace") or _own_namespace(config) or "default"
+        self.server: str = str(options.shared("server") or self.cluster.get("server") or _in_cluster(config, self))
         if not self.server.startswith(("http://", "https://")):
             self.server = "http://" + self.server
         self.server = self.server.rstrip("/")
-        if options["insecure-skip-tls-verify"]:
+        if options.shared("insecure-skip-tls-verify"):
             self.cluster = {k: v for k, v in self.cluster.items() if not k.startswith("certificate-authority")}
             self.cluster["insecure-skip-tls-verify"] = True
         for key in ("certificate-authority", "tls-server-name"):
-            if options[key]:
-                self.cluster = {**self.cluster, f"{key}-data": None, key: options[key]}
+            if options.shared(key):
+                self.cluster = {**self.cluster, f"{key}-data": None, key: options.shared(key)}
         for key in ("client-certificate", "client-key"):
-            if options[key]:
-                self.user = {**self.user, f"{key}-data": None, key: options[key]}
-        if options["token"]:
-            self.user = {**self.user, "token": options["token"], "tokenFile": None}
-        if options["as"]:
-            self.user = {**self.user, "as": options["as"]}
-        if options["as-group"]:
-            self.user = {**self.user, "as-groups": options["as-group"]}
-        if options["as-uid"]:
-            self.user = {**self.user, "as-uid": options["as-uid"]}
-        if (options["as-group"] or options["as-uid"]) and not self.user.get("as"):
+            if options.shared(key):
+                self.user = {**self.user, f"{key}-data": None, key: options.shared(key)}
+        if options.shared("token"):
+            self.user = {**self.user, "token": options.shared("token"), "tokenFile": None}
+        if options.shared("as"):
+            self.user = {**self.user, "as": options.shared("as")}
+        if options.shared("as-group"):
+            self.user = {**self.user, "as-groups": options.shared("as-group")}
+        if options.shared("as-uid"):
+            self.user = {**self.user, "as-uid": options.shared("as-uid")}
+        if (options.shared("as-group") or options.shared("as-uid")) and not self.user.get("as"):
             raise KubectlError("requesting uid, groups or user-extra for  without impersonating a user")
 
     @staticmethod

@@ -163,17 +163,19 @@ def _go_template(name: str, argument: str, options: Options) -> Any:
     if not argument:
         raise KubectlError("template format specified but no template given")
     text = _text_of(argument, name) if name.endswith("file") else argument
-    missing = bool(options["allow-missing-template-keys"])
+    missing = "default" if options["allow-missing-template-keys"] else "error"
     try:
-        template = gotemplate.parse(text, functions=_functions())
+        template = gotemplate.Template(text, name="output", functions=_functions(), missing=missing)
     except gotemplate.TemplateError as error:
         raise KubectlError(f"error parsing template {text}, {error}") from error
 
     def render(obj: Any) -> str:
         try:
-            return str(template.render(obj, missing_key="zero" if missing else "error"))
+            return template.execute(obj)
         except gotemplate.TemplateError as error:
-            raise KubectlError(f"error executing template {json.dumps(text)}: {error}") from error
+            raise KubectlError(
+                f"error executing template {json.dumps(text)}: {error}"
+            ) from error
 
     return render
 

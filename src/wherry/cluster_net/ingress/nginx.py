@@ -140,7 +140,9 @@ class Nginx:
         await asyncio.to_thread(temporary.write_text, text)
         os.replace(temporary, self._config)
         pid = self.pid()
+        former: list[int] = []
         if pid is not None:
+            former = await asyncio.to_thread(self._workers, pid)
             os.kill(pid, signal.SIGHUP)
         else:
             await self._start()
@@ -148,9 +150,16 @@ class Nginx:
             async with asyncio.timeout(START_SECONDS):
                 while await self.generation() != generation:  # noqa: ASYNC110 - another process, which says nothing
                     await asyncio.sleep(_POLL)
+                # The former workers accept connections until the new ones have had a moment to start.
+                while any(_accepts(worker) for worker in former):  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(_POLL)
         except TimeoutError:
             words = await asyncio.to_thread(self._last_words)
             raise NginxError(f"nginx did not take its configuration over: {words}") from None
+
+    def _workers(self, master: int) -> list[int]:
+        cgroup = cgroups.Cgroup(cgroups.detect(), self._cgroup)
+        return [pid for pid in cgroup.pids() if processes.parent_of(pid) == master]
 
     async def _start(self) -> None:
         layout = await asyncio.to_thread(cgroups.detect)
@@ -239,6 +248,10 @@ class Nginx:
         pid = self.pid()
         if rotated and pid is not None:
             os.kill(pid, signal.SIGUSR1)
+
+
+def _accepts(worker: int) -> bool:
+    return processes.is_alive(worker) and "shutting down" not in " ".join(processes.command_line(worker))
 
 
 def has_ipv6() -> bool:

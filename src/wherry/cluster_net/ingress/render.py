@@ -466,7 +466,7 @@ def _choose(location: Location, main: str, zones: list[str], names: _Names) -> s
             share = min(100.0, 100 * options.canary_weight / options.canary_weight_total)
             drawn = names("drawn")
             parts = "* yes;" if share >= 100 else f"{share:.2f}% yes; * no;"
-            zones.append(f'split_clients "$request_id{variable}" ${drawn} {{ {parts} }}')
+            zones.append(f'split_clients "${{request_id}}{variable}" ${drawn} {{ {parts} }}')
             zones.append(f"map ${drawn} ${variable} {{ default {_value(chosen)}; yes {quoted(name)}; }}")
             chosen = f"${variable}"
         if options.canary_cookie:

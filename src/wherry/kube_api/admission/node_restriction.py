@@ -67,14 +67,20 @@ class NodeRestriction(Plugin):
         spec = obj.get("spec") or {}
         if old is None and call.subresource == "":
             if MIRROR not in (obj["metadata"].get("annotations") or {}):
-                raise _refused(call, obj, f'pod does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods')
+                raise _refused(
+                    call, obj, f'pod does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods'
+                )
             if spec.get("nodeName") != node:
                 raise _refused(call, obj, f'node "{node}" can only create pods with spec.nodeName set to itself')
         elif old is not None:
             if call.subresource != "status":
-                raise _refused(call, obj, f'unexpected operation "update", node "{node}" can only create and delete mirror pods')
+                raise _refused(
+                    call, obj, f'unexpected operation "update", node "{node}" can only create and delete mirror pods'
+                )
             if (old.get("spec") or {}).get("nodeName") != node:
-                raise _refused(call, obj, f'node "{node}" can only update pod status for pods with spec.nodeName set to itself')
+                raise _refused(
+                    call, obj, f'node "{node}" can only update pod status for pods with spec.nodeName set to itself'
+                )
             if old["metadata"].get("labels") != obj["metadata"].get("labels"):
                 raise _refused(call, obj, f'node "{node}" cannot update labels through pod status')
 

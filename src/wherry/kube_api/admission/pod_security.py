@@ -56,8 +56,9 @@ class PodSecurity(Plugin):
             found = pod_security.violations(enforced[0], obj["metadata"], obj.get("spec") or {})
             if found:
                 name = obj["metadata"]["name"]
+                said = f'violates PodSecurity "{enforced[0]}:{enforced[1]}": {", ".join(found)}'
                 raise errors.Forbidden(
-                    f'pods "{name}" is forbidden: violates PodSecurity "{enforced[0]}:{enforced[1]}": {", ".join(found)}',
+                    f'pods "{name}" is forbidden: {said}',
                     details={"name": name, "kind": "pods"},
                 )
         if "warn" in levels:
@@ -106,7 +107,9 @@ class PodSecurity(Plugin):
                 reasons = ", ".join(one.partition(" (")[0] for one in found)
                 by_reason.setdefault(reasons, []).append(entry.name)
         if by_reason:
-            call.warn(f'existing pods in namespace "{name}" violate the new PodSecurity enforce level "{level}:{version}"')
+            call.warn(
+                f'existing pods in namespace "{name}" violate the new PodSecurity enforce level "{level}:{version}"'
+            )
         for reasons, pods in by_reason.items():
             more = len(pods) - 1
             others = "" if not more else f" (and {more} other pod{'s' if more > 1 else ''})"

@@ -43,7 +43,9 @@ class ResourceQuota(Plugin):
         wanted = usage(call, obj)
         before = usage(call, old) if old is not None else {}
         delta = {name: wanted[name] - before.get(name, ZERO) for name in wanted}
-        delta = {name: amount for name, amount in delta.items() if amount.nano > 0 or (old is None and amount.nano == 0)}
+        delta = {
+            name: amount for name, amount in delta.items() if amount.nano > 0 or (old is None and amount.nano == 0)
+        }
         if not delta:
             return
         for entry in list(quotas.entries(call.namespace)):

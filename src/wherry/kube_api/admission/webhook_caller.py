@@ -23,7 +23,7 @@ class CallFailed(Exception):
 
 
 class Caller:
-    """Keeps its connections. The HTTP client is loaded with the first webhook (25 MiB that most clusters never need)."""
+    """Keeps its connections. The HTTP client is loaded for the first webhook (25 MiB that few clusters need)."""
 
     def __init__(self, api: "Api") -> None:
         self._api = api
@@ -92,7 +92,9 @@ class Caller:
             raise CallFailed(f'failed to call webhook: Post "{shown}": service "{name}" not found')
         ports = [one for one in entry.shared()["spec"].get("ports") or () if one.get("port") == port]
         if not ports:
-            raise CallFailed(f'failed to call webhook: Post "{shown}": no service port {port} found for service "{name}"')
+            raise CallFailed(
+                f'failed to call webhook: Post "{shown}": no service port {port} found for service "{name}"'
+            )
         wanted = ports[0].get("name") or ""
         for slice_ in self._api.cache_of(builtin.ENDPOINT_SLICES).entries(namespace):
             obj = slice_.shared()

@@ -84,7 +84,7 @@ def _matches(rule: Object, asked: Asked) -> bool:
         return False
     if not {"*", resource.version} & set(versions):
         return False
-    if scope == "Namespaced" and not resource.namespaced or scope == "Cluster" and resource.namespaced:
+    if (scope == "Namespaced" and not resource.namespaced) or (scope == "Cluster" and resource.namespaced):
         return False
     return any(_names(one, resource.plural, asked.call.subresource) for one in rule.get("resources") or ())
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from wherry.kube_api.admission.chain import Plugin
-from wherry.kube_api.admission.webhook_caller import CallFailed, Caller
+from wherry.kube_api.admission.webhook_caller import Caller, CallFailed
 from wherry.kube_api.admission.webhook_rules import Asked, ConditionFailed, wants
 from wherry.kube_api.call import Call
 from wherry.schema import builtin, errors, merge
@@ -93,12 +93,16 @@ class Webhooks(Plugin):
             return obj
         short = webhook["name"]
         if answer.get("patchType") != "JSONPatch":
-            raise errors.InternalError(f'failed calling webhook "{short}": webhook returned response.patch but not patchType')
+            raise errors.InternalError(
+                f'failed calling webhook "{short}": webhook returned response.patch but not patchType'
+            )
         try:
             operations = orjson.loads(base64.b64decode(patch, validate=True))
             return merge.json_patch(obj, operations)
         except (binascii.Error, ValueError, errors.ApiError) as error:
-            raise errors.InternalError(f'Internal error occurred: webhook "{short}" sent a bad patch: {error}') from error
+            raise errors.InternalError(
+                f'Internal error occurred: webhook "{short}" sent a bad patch: {error}'
+            ) from error
 
     async def _ask(
         self,
@@ -119,10 +123,12 @@ class Webhooks(Plugin):
                 return {}
         except ConditionFailed as error:
             if fails:
-                raise errors.Forbidden(f'failed to evaluate the match conditions of webhook "{short}": {error}') from error
+                raise errors.Forbidden(
+                    f'failed to evaluate the match conditions of webhook "{short}": {error}'
+                ) from error
             return {}
         if call.dry_run and webhook.get("sideEffects") not in ("None", "NoneOnDryRun"):
-            raise errors.BadRequest(f"admission webhook \"{short}\" does not support dry run")
+            raise errors.BadRequest(f'admission webhook "{short}" does not support dry run')
         request_id = str(uuid.uuid4())
         review = {
             "kind": "AdmissionReview",

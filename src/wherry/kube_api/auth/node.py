@@ -39,12 +39,15 @@ class NodeAuthorizer:
                 return "can only read resources of this type"
             if not asked.namespace or not asked.name:
                 return "No Object name found"
-            if not any(
-                asked.name in named(pod, asked.resource) for pod in self._pods(asked.namespace, node)
-            ):
+            if not any(asked.name in named(pod, asked.resource) for pod in self._pods(asked.namespace, node)):
                 return NO_RELATION.format(node)
-        if asked.resource == "serviceaccounts" and asked.subresource == "token" and not any(
-            (pod.get("spec") or {}).get("serviceAccountName") == asked.name for pod in self._pods(asked.namespace, node)
+        if (
+            asked.resource == "serviceaccounts"
+            and asked.subresource == "token"
+            and not any(
+                (pod.get("spec") or {}).get("serviceAccountName") == asked.name
+                for pod in self._pods(asked.namespace, node)
+            )
         ):
             return NO_RELATION.format(node)
         return None

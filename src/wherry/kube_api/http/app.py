@@ -421,4 +421,4 @@ def error_response(error: errors.ApiError) -> Response:
     retry = (error.details or {}).get("retryAfterSeconds")
     if error.code == 429 or retry:
         headers = [("Retry-After", str(retry or 1))]
-    return Response(orjson.dumps(error.status), status=error.code, headers=headers)
+    return Response(orjson.dumps(error.status) + b"\n", status=error.code, headers=headers)

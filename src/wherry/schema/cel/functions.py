@@ -1,17 +1,18 @@
 """The functions that Kubernetes adds to CEL, for `cel-expr-python`.
 
 Specified in https://kubernetes.io/docs/reference/using-api/cel/#cel-options-language-features-and-libraries. Types
-that CEL does not have (quantities, URLs, addresses, networks) are maps with one key of their own that tells what they are.
+that CEL does not have (quantities, URLs, addresses, networks) are maps with one key of their own that names them.
 """
 
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from cel_expr_python import cel
+from cel_expr_python import cel  # type: ignore[import-untyped]
 
 from wherry.schema import names, quantity
 
@@ -48,7 +49,7 @@ def _table() -> Iterator[tuple[str, list[Any], Any, Callable[..., Any], bool]]:
 
 
 def _lists() -> Iterator[tuple[str, list[Any], Any, Callable[..., Any], bool]]:
-    yield "isSorted", [_LIST], T.BOOL, lambda one: all(a <= b for a, b in zip(one, one[1:], strict=False)), True
+    yield "isSorted", [_LIST], T.BOOL, lambda one: all(a <= b for a, b in pairwise(one)), True
     yield "sum", [_LIST], T.DYN, lambda one: sum(one), True
     yield "min", [_LIST], T.DYN, lambda one: min(one), True
     yield "max", [_LIST], T.DYN, lambda one: max(one), True

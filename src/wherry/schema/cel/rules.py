@@ -60,7 +60,9 @@ def check(schema: Schema, path: str, causes: Causes) -> None:
                 _message_program(schema, rule)
             except BadExpression as error:
                 expression = rule["messageExpression"]
-                causes.invalid(f"{where}.messageExpression", expression, f"messageExpression compilation failed: {error}")
+                causes.invalid(
+                    f"{where}.messageExpression", expression, f"messageExpression compilation failed: {error}"
+                )
 
 
 _programs: dict[tuple[str, str, bool, str], "Program"] = {}
@@ -114,8 +116,8 @@ def _validate(schema: Schema, new: Any, old: Any, path: str, causes: Causes, *, 
     elif isinstance(new, list) and isinstance(schema.get("items"), dict):
         matching = _by_keys(schema, old)
         for index, value in enumerate(new):
-            before = matching.get(_key(schema, value), MISSING) if matching else MISSING
-            _validate(schema["items"], value, before, f"{path}[{index}]", causes)
+            same = matching.get(_key(schema, value), MISSING) if matching else MISSING
+            _validate(schema["items"], value, same, f"{path}[{index}]", causes)
 
 
 def _key(schema: Schema, item: Any) -> tuple[str, ...]:

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from wherry.cli.docker.flags import Flags
 
 
-
 def create_body(flags: Flags, image: str, command: list[str]) -> dict[str, Any]:
     """The body. CliError says which flag does not fit."""
     attach = flags["attach"]
-    stdin = flags["interactive"] and (not attach or "stdin" in attach) or "stdin" in attach
+    stdin = (flags["interactive"] and (not attach or "stdin" in attach)) or "stdin" in attach
     if flags["memory-swappiness"] != -1 and not 0 <= flags["memory-swappiness"] <= 100:
         raise CliError(f"invalid value: {flags['memory-swappiness']}. Valid memory swappiness range is 0-100")
     mac = flags["mac-address"].strip()
@@ -244,9 +243,7 @@ def _mode(flags: Flags, name: str, plain: tuple[str, ...], word: str) -> str:
     raise CliError(f"--{name}: invalid {word} mode")
 
 
-def _host_config(
-    flags: Flags, binds: list[str], bindings: dict[str, Any], network_mode: str
-) -> dict[str, Any]:
+def _host_config(flags: Flags, binds: list[str], bindings: dict[str, Any], network_mode: str) -> dict[str, Any]:
     driver, options = flags["log-driver"], _pairs(flags["log-opt"], "log-opt")
     if driver == "none" and options:
         raise CliError("invalid logging opts for driver none")
@@ -334,5 +331,3 @@ def _console() -> list[int]:
     except OSError:
         return [0, 0]
     return [size.lines, size.columns]
-
-

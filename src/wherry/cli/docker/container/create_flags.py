@@ -222,7 +222,7 @@ def network(text: str) -> dict[str, Any]:
             try:
                 options[key] = int(value)
             except ValueError:
-                raise ValueError(f'invalid gw-priority ({value}): value must be an integer: invalid syntax') from None
+                raise ValueError(f"invalid gw-priority ({value}): value must be an integer: invalid syntax") from None
         else:
             raise ValueError(f"invalid field key {key}")
     if not options.get("name"):
@@ -261,7 +261,7 @@ def _device_rate(text: str, *, size: bool) -> dict[str, Any]:
         raise ValueError(f"bad format: {text}")
     if not path.startswith("/dev/"):
         raise ValueError(f"bad format for device path: {text}")
-    
+
     wrong = (
         f"invalid rate for device: {text}. The correct format is <device-path>:<number>[<unit>]. Number must be a "
         "positive integer. Unit is optional and can be kb, mb, or gb"

@@ -71,7 +71,7 @@ def _set(mount: dict[str, Any], key: str, value: str, field: str) -> None:
             options["ReadOnlyForceRecursive"] = True
         elif value != "enabled":
             raise ValueError(
-                f"invalid value for {key}: {value} (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")"
+                f'invalid value for {key}: {value} (must be "enabled", "disabled", "writable", or "readonly")'
             )
     elif key == "volume-nocopy":
         _options(mount, "VolumeOptions")["NoCopy"] = _truth(key, value)

@@ -55,7 +55,8 @@ def _one(spec: str) -> list[tuple[str, dict[str, str]]]:
             raise CliError(f"invalid ranges specified for container and host Ports: {inside} and {host}")
         return [(f"{first}/{protocol}", {"HostIp": address, "HostPort": host})]
     return [
-        (f"{port}/{protocol}", {"HostIp": address, "HostPort": str(low + port - first)}) for port in range(first, last + 1)
+        (f"{port}/{protocol}", {"HostIp": address, "HostPort": str(low + port - first)})
+        for port in range(first, last + 1)
     ]
 
 

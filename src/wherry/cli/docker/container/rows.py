@@ -90,7 +90,9 @@ def ports_text(ports: list[dict[str, Any]]) -> str:
     groups: dict[str, list[int]] = {}
     published: list[str] = []
     lines: list[str] = []
-    ordered = sorted(ports, key=lambda port: (port["PrivatePort"], port.get("IP", ""), port.get("PublicPort", 0), port["Type"]))
+    ordered = sorted(
+        ports, key=lambda port: (port["PrivatePort"], port.get("IP", ""), port.get("PublicPort", 0), port["Type"])
+    )
     for port in ordered:
         private, kind = port["PrivatePort"], port["Type"]
         key = kind

@@ -61,11 +61,7 @@ def run(session: Session) -> int:
     if options["raw"]:
         return _raw(session)
     if options.arguments:
-        from wherry.cli.kubectl.main import unknown
-
-        if not options["filename"]:
-            raise KubectlError(unknown(options.arguments[0], "kubectl create", []) + "\nSee 'kubectl create -h' for help and examples")
-        raise UsageError(f"unexpected arguments: [{' '.join(options.arguments)}]")
+        raise UsageError(f"Unexpected args: [{' '.join(options.arguments)}]")
     if not options["filename"] and not options["kustomize"]:
         raise UsageError("must specify one of -f and -k")
     errors: list[KubectlError] = []
