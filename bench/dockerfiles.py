@@ -99,7 +99,7 @@ class Buildah:
         return done.stdout.decode(errors="replace")
 
     def build(self, context: Path, tag: str, options: list[str]) -> None:
-        self._run("bud", "-q", "--no-cache", "--layers", "--isolation", "chroot", "--format", "docker", "--pull-never",
+        self._run("bud", "-q", "--no-cache", "--identity-label=false", "--layers", "--isolation", "chroot", "--format", "docker", "--pull-never",
                   "-t", tag, *options, str(context))  # fmt: skip
 
     def outcome(self, tag: str, directory: Path) -> Outcome:
@@ -113,9 +113,10 @@ class Buildah:
             self._run("rm", container)
         steps = [step.get("created_by", "") for step in document.get("history") or []]
         base_layers = 1 if any("make_images" in step for step in steps) else 0
+        layers = (document.get("rootfs") or {}).get("diff_ids") or []
         return Outcome(
             config=document.get("config") or {}, author=document.get("author") or "",
-            layers=len(document["rootfs"]["diff_ids"] or []) - base_layers, history=steps[base_layers:], tree=tree,
+            layers=len(layers) - base_layers, history=steps[base_layers:], tree=tree,
         )  # fmt: skip
 
     def close(self) -> None:

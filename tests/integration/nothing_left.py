@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from wherry.engine.engine import Engine
-from wherry.host import leftovers
+from wherry.host import leftovers, processes
 
 
 def assert_nothing_left(engine: Engine) -> None:
     """All containers, volumes and user-defined networks have been removed: nothing of them is to be found."""
     left = leftovers.find(engine.instance)
-    assert not left.processes
+    running = [pid for pid in left.processes if processes.is_alive(pid)]
+    assert not running, [processes.command_line(pid) for pid in running]
     # The bridge of the default network stays.
     assert len(left.links) <= 1, left.links
     assert not [path for path in left.mounts if not path.startswith(str(engine.instance.netns_dir))]

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -11,10 +13,12 @@ from network_peer import Peer, free_port, http_get, resolve, udp_ask
 
 from wherry.cluster_net.addresses import choose_service_cidr
 from wherry.cluster_net.dns import ClusterDNS
+from wherry.cluster_net.load_balancers import LoadBalancers
 from wherry.cluster_net.pod_network import HostPortTaken, PodNetwork, PodSandbox
 from wherry.cluster_net.service_proxy import ServiceProxy
+from wherry.cluster_net.settings import parse
 from wherry.host.instance import Instance
-from wherry.schema.builtin import ENDPOINT_SLICES, NAMESPACES, SERVICES
+from wherry.schema.builtin import ENDPOINT_SLICES, EVENTS, NAMESPACES, SERVICES
 from wherry.testing.fake_client import FakeClient
 
 pytestmark = pytest.mark.root
@@ -48,8 +52,8 @@ class Cluster:
         service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": base | spec}
         await self.client.create(SERVICES, service, "default")
 
-    async def endpoints(self, name: str, *numbers: int) -> None:
-        """The pods behind a Service, from now on."""
+    async def endpoints(self, name: str, *numbers: int, node: str = "node-1") -> None:
+        """The pods behind a Service, from now on, as if they ran on `node`."""
         item = {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
@@ -60,7 +64,7 @@ class Cluster:
             },
             "addressType": "IPv4",
             "endpoints": [
-                {"addresses": [self.pods[n].ips[0]], "nodeName": "node-1", "hostname": f"{name}-{n}", "conditions": {}}
+                {"addresses": [self.pods[n].ips[0]], "nodeName": node, "hostname": f"{name}-{n}", "conditions": {}}
                 for n in numbers
             ],
             "ports": [
@@ -72,6 +76,19 @@ class Cluster:
             await self.client.update(ENDPOINT_SLICES, item)
         else:
             await self.client.create(ENDPOINT_SLICES, item, "default")
+
+    def balanced(self, name: str) -> str:
+        """The address that a LoadBalancer Service has; "" while it has none."""
+        (service,) = (one for one in self.client.all(SERVICES) if one["metadata"]["name"] == name)
+        entries = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+        return str(entries[0]["ip"]) if entries else ""
+
+    def warning(self, name: str, reason: str) -> str:
+        """The message of an Event about a Service."""
+        for event in self.client.all(EVENTS):
+            if event["involvedObject"]["name"] == name and event["reason"] == reason:
+                return str(event["message"])
+        return ""
 
     async def seen(self, url: str, netns: Any = None, times: int = 16) -> set[str]:
         """Names of the pods that answer `times` requests."""
@@ -252,3 +269,179 @@ async def test_pods_and_rules_outlive_the_process(wherry_instance: Instance, sta
     assert (await after.add("uid-2")).ips != pod.ips
     await after.purge()
     assert not list((wherry_instance.run / "pod-network").glob("*"))
+
+
+class Outside:
+    """A machine beside this one: a namespace with a link to the host, neither pod nor node."""
+
+    host = "172.31.77.1"
+    address = "172.31.77.2"
+
+    def __init__(self, instance: Instance) -> None:
+        self._name = f"wh{instance.id}out"
+        self._link = instance.link_name("t", "0")
+        self.netns = f"/run/netns/{self._name}"
+
+    def __enter__(self) -> "Outside":
+        for line in (
+            f"ip netns add {self._name}",
+            f"ip link add {self._link} type veth peer name eth0 netns {self._name}",
+            f"ip addr add {self.host}/24 dev {self._link}",
+            f"ip link set {self._link} up",
+            f"ip -n {self._name} addr add {self.address}/24 dev eth0",
+            f"ip -n {self._name} link set eth0 up",
+            f"ip -n {self._name} route add default via {self.host}",
+        ):
+            subprocess.run(line.split(), check=True, capture_output=True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        subprocess.run(["ip", "netns", "del", self._name], check=True)
+        subprocess.run(["ip", "link", "del", self._link], check=False, capture_output=True)
+
+
+@contextlib.asynccontextmanager
+async def balancing(cluster: Cluster, instance: Instance, **settings: Any) -> AsyncIterator[LoadBalancers]:
+    made = LoadBalancers(
+        cluster.client,
+        instance,
+        "node-1",
+        addresses=[Outside.host],
+        bridge=cluster.network.bridge,
+        settings=parse(settings),
+        services=cluster.proxy.services,
+    )
+    task = asyncio.create_task(made.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def happens(probe: Callable[[], Any]) -> Any:
+    async with asyncio.timeout(10):
+        while not (found := probe()):  # noqa: ASYNC110 - what is awaited is written by other tasks
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def test_a_load_balancer_answers_on_the_machines_address(cluster: Cluster, wherry_instance: Instance) -> None:
+    port = free_port()
+    ports = [
+        {"name": "http", "port": port, "protocol": "TCP", "nodePort": 31790},
+        {"name": "dns", "port": port, "protocol": "UDP", "nodePort": 31790},
+    ]
+    with Outside(wherry_instance) as outside:
+        async with balancing(cluster, wherry_instance):
+            await cluster.service("front", 30, type="LoadBalancer", ports=ports)
+            await cluster.endpoints("front", 0, 1)
+            assert await happens(lambda: cluster.balanced("front")) == outside.host
+            url = f"http://{outside.host}:{port}"
+            await until(lambda: http_get(url, seconds=1))
+            for place in (None, cluster.pods[2].netns, cluster.pods[0].netns, outside.netns):
+                assert await cluster.seen(url, place, times=24) == {"pod-0", "pod-1"}, place
+            assert (await http_get(url, outside.netns)).endswith(outside.address), "the client's address is kept"
+            assert await udp_ask(outside.host, port, outside.netns) in ("pod-0", "pod-1")
+            with pytest.raises(OSError, match="already in use"), socket.create_server(("", port)):
+                pass
+            await cluster.service("second", 31, type="LoadBalancer", ports=ports)
+            await cluster.endpoints("second", 2)
+            assert await happens(lambda: cluster.balanced("second")) == cluster.address(31), "its own, as a last resort"
+            message = await happens(lambda: cluster.warning("second", "MachinePortTaken"))
+            assert f"port {port}/TCP of {outside.host} belongs to service default/front" in message
+            await cluster.client.delete(SERVICES, "front", "default")
+            await cluster.client.patch(SERVICES, "second", {"metadata": {"labels": {"touched": "yes"}}}, "default")
+            await happens(lambda: cluster.balanced("second") == outside.host)
+            await until(lambda: _is(cluster.seen(url, outside.netns, times=4), {"pod-2"}))  # type: ignore[arg-type]
+            await cluster.client.patch(SERVICES, "second", {"spec": {"type": "ClusterIP"}}, "default")
+            await happens(lambda: not cluster.balanced("second"))
+            socket.create_server(("", port)).close()
+
+
+async def test_ports_of_others_are_left_alone(cluster: Cluster, wherry_instance: Instance) -> None:
+    with Outside(wherry_instance) as outside, socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with balancing(cluster, wherry_instance):
+            for name, number, wanted, words in (
+                ("web", 30, 443, "port 443/TCP of 172.31.77.1 is kept for Ingress"),
+                ("own", 31, port, f"port {port}/TCP of 172.31.77.1 is in use on this machine"),
+            ):
+                entry = {"name": "http", "port": wanted, "protocol": "TCP"}
+                await cluster.service(name, number, type="LoadBalancer", ports=[entry])
+                assert words in await happens(lambda name=name: cluster.warning(name, "MachinePortTaken"))
+                assert cluster.balanced(name) == cluster.address(number)
+            asked = {"name": "http", "port": port, "protocol": "TCP"}
+            await cluster.service("asked", 32, type="LoadBalancer", ports=[asked], loadBalancerIP=outside.host)
+            assert "is in use on this machine" in await happens(lambda: cluster.warning("asked", "AllocationFailed"))
+            assert cluster.balanced("asked") == ""
+
+
+async def test_a_pool_is_given_out_and_ends(cluster: Cluster, wherry_instance: Instance) -> None:
+    ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
+    pool = {"pool": ["172.31.77.50"]}
+    with Outside(wherry_instance) as outside:
+        async with balancing(cluster, wherry_instance, load_balancer=pool):
+            await cluster.service("first", 30, type="LoadBalancer", ports=ports)
+            await cluster.endpoints("first", 0)
+            assert await happens(lambda: cluster.balanced("first")) == "172.31.77.50"
+            for place in (None, cluster.pods[1].netns, outside.netns):
+                await until(lambda place=place: http_get("http://172.31.77.50", place, seconds=1))
+            await cluster.service("second", 31, type="LoadBalancer", ports=ports)
+            message = await happens(lambda: cluster.warning("second", "AllocationFailed"))
+            assert message.startswith('Failed to allocate IP for "default/second": no address of the pool is free')
+            assert cluster.balanced("second") == ""
+            other = [{"name": "http", "port": 81, "protocol": "TCP"}]
+            await cluster.service("third", 32, type="LoadBalancer", ports=other)
+            assert await happens(lambda: cluster.balanced("third")) == "172.31.77.50", "another port of it is free"
+            await cluster.client.delete(SERVICES, "first", "default")
+            await cluster.endpoints("second", 1)
+            await happens(lambda: cluster.balanced("second") == "172.31.77.50")
+            await until(lambda: _is(cluster.seen("http://172.31.77.50", outside.netns, times=4), {"pod-1"}))  # type: ignore[arg-type]
+
+
+async def test_local_policies_keep_to_this_node(cluster: Cluster, wherry_instance: Instance) -> None:
+    health = free_port()
+    ports = [{"name": "http", "port": 8080, "protocol": "TCP", "nodePort": 31791}]
+    spec = {"externalTrafficPolicy": "Local", "healthCheckNodePort": health, "allocateLoadBalancerNodePorts": True}
+    with Outside(wherry_instance) as outside:
+        await cluster.service("far", 33, type="LoadBalancer", ports=ports, **spec)
+        await cluster.endpoints("far", 0, 1, node="node-2")
+        inner = f"http://{cluster.address(33)}:8080"
+        await until(lambda: http_get(inner, cluster.pods[2].netns, seconds=1))
+        outer = f"http://{outside.host}:31791"
+        assert await http_get(outer, outside.netns, seconds=1) == "", "no endpoint here: refused, not forwarded"
+        local = f"http://127.0.0.1:{health}"
+        assert '"localEndpoints": 0' in await http_get(local)
+        assert (await _status(local), await _status(local + "/healthz")) == (503, 503)
+        await cluster.endpoints("far", 1)
+        await until(lambda: http_get(outer, outside.netns, seconds=1))
+        assert await http_get(outer, outside.netns) == f"pod-1 ::ffff:{outside.address}"
+        assert await _status(local) == 200
+        await cluster.client.patch(SERVICES, "far", {"spec": {"internalTrafficPolicy": "Local"}}, "default")
+        await cluster.endpoints("far", 0, node="node-2")
+        await until(lambda: _is(http_get(inner, cluster.pods[2].netns, seconds=1), ""))  # type: ignore[arg-type]
+        await cluster.client.delete(SERVICES, "far", "default")
+        await until(lambda: _is(_status(local), 0))  # type: ignore[arg-type]
+
+
+async def _status(url: str) -> int:
+    command = ["curl", "-s", "-o", "/dev/null", "-m", "2", "-w", "%{http_code}", url]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    return int(done.stdout)
+
+
+async def test_source_ranges_and_external_addresses(cluster: Cluster, wherry_instance: Instance) -> None:
+    ports = [{"name": "http", "port": 8082, "protocol": "TCP"}]
+    with Outside(wherry_instance) as outside:
+        await cluster.service("ext", 34, ports=ports, externalIPs=["172.31.77.60", outside.host])
+        await cluster.endpoints("ext", 0)
+        url = f"http://{outside.host}:8082"
+        await until(lambda: http_get(url, outside.netns, seconds=1))
+        await cluster.client.patch(
+            SERVICES, "ext", {"spec": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.9.0.0/16"]}}, "default"
+        )
+        await until(lambda: _is(http_get(url, outside.netns, seconds=1), ""))  # type: ignore[arg-type]
+        ranges = {"spec": {"loadBalancerSourceRanges": ["10.9.0.0/16", f"{outside.address}/32"]}}
+        await cluster.client.patch(SERVICES, "ext", ranges, "default")
+        await until(lambda: http_get(url, outside.netns, seconds=1))

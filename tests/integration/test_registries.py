@@ -27,6 +27,7 @@ from wherry.images.errors import (
     Unauthorized,
     Unavailable,
 )
+from wherry.images.references import parse_reference
 from wherry.images.registry import endpoints
 from wherry.images.store import ImageStore
 
@@ -60,7 +61,7 @@ async def image_of(images: ImageStore, name: str, sizes: list[int]) -> str:
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
         "history": [{"created_by": f"layer {n}"} for n in range(len(sizes))],
     }  # fmt: skip
-    return (await images.create(document, names=[name])).id
+    return (await images.create(document, names=[parse_reference(name).key])).id
 
 
 def largest_blob(of: Registry) -> str:

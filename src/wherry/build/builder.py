@@ -17,7 +17,7 @@ from ..images.catalog import Image
 from ..images.errors import ImageError, NotFound
 from ..images.references import key_of
 from ..images.threads import feed, in_thread
-from . import graph
+from . import checks, graph, outputs, recovery
 from .cache import BuildCache
 from .errors import BuildError, DockerfileError, InvalidOptions
 from .ignore import Patterns, read_ignore_file
@@ -51,8 +51,8 @@ class Builder:
         found = engine.images.companions.get("builder")
         if isinstance(found, cls):
             return found
-        builder = cls(engine, await BuildCache.open(engine.database, engine.images))
-        kept: Builder = engine.images.companions.setdefault("builder", builder)
+        cache = await recovery.open_cache(engine)
+        kept: Builder = engine.images.companions.setdefault("builder", cls(engine, cache))
         return kept
 
     async def build(self, options: BuildOptions, context: Context, progress: Progress) -> str:
@@ -63,6 +63,14 @@ class Builder:
         build = Build(self, options, progress)
         try:
             return await build.run(context)
+        finally:
+            await build.close()
+
+    async def check(self, options: BuildOptions, context: Context) -> list[checks.Warning]:
+        """`docker build --check`: read and judge the Dockerfile, build nothing. Raises as `build` does."""
+        build = Build(self, options, lambda message: None)
+        try:
+            return await build.check(context)
         finally:
             await build.close()
 
@@ -87,6 +95,8 @@ class Build:
         self.platform: tuple[str, str] | None = _platform(options.platform)
         self.work = builder.engine.instance.run / "build" / secrets.token_hex(8)
         self.used_args: set[str] = set()
+        self.warnings: list[checks.Warning] = []
+        self._ignore: Patterns | None = None
         self._tasks: dict[int, asyncio.Task[StageState]] = {}
         self._mounted: dict[str, tuple[str, Path, TreeSource]] = {}
         self._undo: list[Callable[[], None]] = []
@@ -98,8 +108,7 @@ class Build:
             # As with Docker: the images named stand in for the builder's own cache, and there are none.
             self.options = replace(self.options, no_cache=True)
         await asyncio.to_thread(self.work.mkdir, parents=True)
-        self.context = await self._open_context(context)
-        self.dockerfile = interpret(parse(await asyncio.to_thread(self._dockerfile_text)))
+        await self._read(context)
         self._read_global_args()
         target = self._target()
         needed = graph.needed(self.dockerfile, target, self._expand_global)
@@ -112,8 +121,23 @@ class Build:
                 await self._cancel_stages()
                 raise
             image = await self._finish(state, names)
+            for output in self.options.outputs:
+                await outputs.write(self.engine, image, output)
+        files = (self.options.id_file, self.options.metadata_file)
+        await outputs.write_about(image, self.options.tags, id_file=files[0], metadata_file=files[1])
         await self.builder.cache.keep_to_budget()
         return image.id
+
+    async def _read(self, context: Context) -> None:
+        self.context = await self._open_context(context)
+        self.dockerfile = interpret(parse(await asyncio.to_thread(self._dockerfile_text)))
+        self.warnings = checks.check(self.dockerfile, self._ignore)
+
+    async def check(self, context: Context) -> list[checks.Warning]:
+        """Only read the Dockerfile: what the build checks say of it."""
+        await asyncio.to_thread(self.work.mkdir, parents=True)
+        await self._read(context)
+        return self.warnings
 
     async def _finish(self, state: StageState, names: list[str]) -> Image:
         labels = self.options.labels
@@ -134,6 +158,9 @@ class Build:
             self.stream.send(
                 {"stream": f"[Warning] One or more build-args {sorted(unused)} were not consumed\n".replace("'", "")}
             )
+        if not self.options.quiet:
+            for warning in self.warnings:
+                self.stream.send({"stream": f"[Warning] {warning}\n"})
         self.stream.send({"aux": {"ID": image.id}})
         if self.options.quiet:
             self.stream.send({"stream": f"{image.id}\n"})
@@ -201,14 +228,16 @@ class Build:
         if not lines:
             return plain
         plain.close()
-        return TreeSource(path, owners=False, ignore=_patterns(lines))
+        self._ignore = _patterns(lines)
+        return TreeSource(path, owners=False, ignore=self._ignore)
 
     def _apply_ignore(self, source: ArchiveSource) -> None:
         lines = _ignore_lines(source, self.options.dockerfile)
         if not lines:
             return
         self._text = _read_text(source, self.options.dockerfile)
-        source.prune(_patterns(lines))
+        self._ignore = _patterns(lines)
+        source.prune(self._ignore)
 
     _text: str | None = None
 

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .errors import InvalidOptions
+from .outputs import Output
 
 
 @dataclass
@@ -42,6 +44,10 @@ class BuildOptions:
     secrets: dict[str, bytes] = field(default_factory=dict)
     contexts: dict[str, str] = field(default_factory=dict)
     epoch: int | None = None
+    outputs: list[Output] = field(default_factory=list)
+    """Besides the image in the store; written by this process."""
+    id_file: Path | None = None
+    metadata_file: Path | None = None
     auth: dict[str, Any] = field(default_factory=dict)
     """Registry credentials by server, as X-Registry-Config has them."""
 

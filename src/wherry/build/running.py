@@ -67,6 +67,7 @@ class Runner:
         self, container_id: str, bundle: Path, rootfs: Path, process: Process, sandbox: NetworkSandbox
     ) -> dict[str, Any]:
         bundle.mkdir(parents=True)
+        (bundle / "container").write_text(container_id)  # for `recovery`, should this process die
         options = self._options
         config = {**process.config, "Env": process.environment, "Tty": False}
         host_config: dict[str, Any] = {

@@ -11,9 +11,12 @@ COMMANDS = {
     "status": ("wherry.cli.status", "status", "Show what runs and how it is"),
     "doctor": ("wherry.cli.doctor", "doctor", "Check what this machine has and what it lacks"),
     "env": ("wherry.cli.env", "env", "Print the environment that points docker and kubectl at this instance"),
+    "docker": ("wherry.cli.docker.verb", "docker", "Docker's commands: run, ps, build, images, logs, exec, …"),
+    "compose": ("wherry.cli.compose.main", "compose", "Run applications of several containers from Compose files"),
     "simulate": ("wherry.cli.simulate", "simulate", "Simulate nodes without containers and measure scheduling"),
     "explain": ("wherry.cli.explain", "explain", "Say why a pod is where it is, or nowhere"),
     "logs": ("wherry.cli.logs", "logs", "Show the logs of Wherry itself, or of containers and pods"),
+    "snapshot": ("wherry.cli.snapshot", "snapshot", "Save the cluster's data to a file, restore or inspect it"),
     "version": ("wherry.cli.version", "version", "Show the versions of Wherry and its parts"),
     "completion": ("wherry.cli.completion", "completion", "Print a shell's completion script"),
 }
@@ -34,3 +37,7 @@ def main(context: click.Context, root: str | None, run: str | None) -> None:
     from wherry.host.instance import open_instance
 
     context.obj = open_instance(root, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,8 @@ from wherry.cli.notify import notify
 from wherry.host.instance import Instance, open_instance
 
 if TYPE_CHECKING:
+    from wherry.controllers.certificates import Asked, Sign
+    from wherry.kube_api.pki import Pki
     from wherry.kube_api.server import ApiServer
 
 log = logging.getLogger(__name__)
@@ -23,12 +25,20 @@ async def serve(instance: Instance, stop: asyncio.Event, api_port: int, explain:
     """Runs until `stop`; raises what ends a part of it before."""
     from wherry.kube_api.options import ServerOptions
     from wherry.kube_api.server import ApiServer
+    from wherry.store.choice import load as load_store_choice
 
     cluster = load_or_choose(instance, api_port=api_port)
-    server = ApiServer(
-        instance,
-        ServerOptions(port=cluster.api_port, service_cidr=cluster.service_cidr, advertise_address=cluster.node_gateway),
+    store = load_store_choice(instance.root)
+    options = ServerOptions(
+        port=cluster.api_port,
+        service_cidr=cluster.service_cidr,
+        advertise_address=cluster.node_gateway,
+        etcd_endpoints=store.endpoints,
+        etcd_ca=store.ca,
+        etcd_cert=store.cert,
+        etcd_key=store.key,
     )
+    server = ApiServer(instance, options)
     await server.start()
     os.chmod(instance.kubeconfig, 0o600)
     workers = asyncio.create_task(run_workers(server, explain), name="controllers and scheduler")
@@ -44,6 +54,19 @@ async def serve(instance: Instance, stop: asyncio.Event, api_port: int, explain:
         raise RuntimeError("controllers and scheduler ended by themselves")
 
 
+def signer(pki: "Pki") -> "Sign":
+    """Signs certificate requests with the cluster's CA."""
+    from wherry.kube_api.pki import sign_request
+
+    def sign(request: bytes, asked: "Asked", client: bool, server: bool, seconds: float) -> bytes:
+        days = seconds / 86_400
+        return sign_request(
+            pki.ca, request, asked.name, asked.groups, asked.names, client=client, server=server, days=days
+        )
+
+    return sign
+
+
 async def run_workers(server: "ApiServer", explain: bool) -> None:
     """Controllers and scheduler over one set of informers."""
     from wherry.cli.explaining import PATH, Explainer
@@ -52,7 +75,11 @@ async def run_workers(server: "ApiServer", explain: bool) -> None:
 
     client = server.client()
     options = ControllerOptions(
-        root_ca=server.pki.ca.cert.read_text(), volumes=server.instance.root / "persistent-volumes", explain=explain
+        root_ca=server.pki.ca.cert.read_text(),
+        volumes=server.instance.root / "persistent-volumes",
+        cluster_cidr=load_or_choose(server.instance).cluster_cidr,
+        sign=signer(server.pki),
+        explain=explain,
     )
     manager = ControllerManager(client, options=options)
     scheduler = Scheduler(client, informers=manager.informers)

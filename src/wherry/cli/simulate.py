@@ -283,7 +283,12 @@ def simulated_node(number: int, zones: int) -> "Object":
                 "topology.kubernetes.io/zone": f"zone-{number % zones}",
             },
         },
-        "spec": {"taints": [{"key": LABEL, "effect": "NoSchedule"}]},
+        # A range of its own (RFC 6598's), so that it takes none of the cluster's few.
+        "spec": {
+            "podCIDR": pod_range(number),
+            "podCIDRs": [pod_range(number)],
+            "taints": [{"key": LABEL, "effect": "NoSchedule"}],
+        },
         "status": {
             "capacity": room,
             "allocatable": room,
@@ -292,6 +297,11 @@ def simulated_node(number: int, zones: int) -> "Object":
             "nodeInfo": {"kubeletVersion": "simulated", "operatingSystem": "linux", "architecture": "amd64"},
         },
     }
+
+
+def pod_range(number: int) -> str:
+    first = (100 << 24) + (64 << 16) + number * 64
+    return f"{first >> 24}.{first >> 16 & 255}.{first >> 8 & 255}.{first & 255}/26"
 
 
 def simulated_pod(number: int, shape: str) -> "Object":

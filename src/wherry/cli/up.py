@@ -110,17 +110,47 @@ def describe(instance: Instance, state: SupervisorState, names: list[str], alrea
     return "\n".join(lines)
 
 
+def choose_etcd(
+    instance: Instance, running: bool, urls: str, ca: str | None, cert: str | None, key: str | None
+) -> None:
+    """Remembers which etcd the cluster's data is in. Raises ClickException when it is somewhere else already."""
+    from wherry.store.choice import StoreChoice, WrongChoice, choose, load
+
+    files = [str(Path(one).resolve()) if one else "" for one in (ca, cert, key)]
+    choice = StoreChoice(tuple(urls.split(",")), *files)
+    if running and load(instance.root) != choice:
+        raise click.ClickException("this instance runs on another store; stop it first: wherry down")
+    try:
+        choose(instance.root, choice)
+    except WrongChoice as error:
+        raise click.ClickException(str(error)) from error
+
+
 @click.command()
 @click.option("--engine-only", is_flag=True, help="Only the container engine: just Docker, no cluster.")
 @click.option(
     "--tcp", metavar="HOST:PORT", help="Also serve the Docker API there (loopback, or with TLS client certificates)."
 )
 @click.option("--api-port", type=int, metavar="PORT", help="Port of the Kubernetes API (6443, or the next free one).")
+@click.option("--etcd", metavar="URL,…", help="Keep the cluster's data in this etcd instead of SQLite (remembered).")
+@click.option("--etcd-ca", type=click.Path(exists=True), help="CA of the etcd's certificate.")
+@click.option("--etcd-cert", type=click.Path(exists=True), help="Client certificate for the etcd.")
+@click.option("--etcd-key", type=click.Path(exists=True), help="Its key.")
 @click.option(
     "--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait until everything is ready."
 )
 @click.pass_obj
-def up(instance: Instance, engine_only: bool, tcp: str | None, api_port: int | None, timeout: float) -> None:
+def up(
+    instance: Instance,
+    engine_only: bool,
+    tcp: str | None,
+    api_port: int | None,
+    etcd: str | None,
+    etcd_ca: str | None,
+    etcd_cert: str | None,
+    etcd_key: str | None,
+    timeout: float,
+) -> None:
     """Start Wherry on this machine and wait until it is ready.
 
     Running it again is quick and changes nothing. What dies is restarted.
@@ -135,6 +165,8 @@ def up(instance: Instance, engine_only: bool, tcp: str | None, api_port: int | N
     if running and running != set(names):
         have = ", ".join(sorted(running))
         raise click.ClickException(f"this instance already runs {have}; stop it first: wherry down")
+    if etcd:
+        choose_etcd(instance, bool(running), etcd, etcd_ca, etcd_cert, etcd_key)
     already = bool(state.pid) and running == set(names)
     if not already:
         start_supervisor(instance, processes)

@@ -119,7 +119,10 @@ class Containers:
     def _hooks(self, container: str, service: str, key: str) -> None:
         if self.project is None or service not in self.project.services:
             return
-        for hook in self.project.services[service].get(key) or ():
+        hooks = self.project.services[service].get(key) or ()
+        if hooks and key == "pre_stop" and not self.client.get(f"/containers/{container}/json")["State"]["Running"]:
+            return
+        for hook in hooks:
             self._hook(container, service, hook)
 
     def _hook(self, container: str, service: str, hook: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from wherry.client.api import Client
 from wherry.client.clock import Clock, SystemClock
 from wherry.client.informer import Informers
 from wherry.controllers.catalog import Catalog
+from wherry.controllers.certificates import CertificateController, Sign
 from wherry.controllers.cronjob import CronJobController
 from wherry.controllers.daemonset import DaemonSetController
 from wherry.controllers.deployment import DeploymentController
@@ -23,6 +24,7 @@ from wherry.controllers.job import JobController
 from wherry.controllers.loop import Controller, ControllerLoop, Decision, DecisionLog
 from wherry.controllers.namespaces import NamespaceController
 from wherry.controllers.node_lifecycle import NodeLifecycleController
+from wherry.controllers.node_ranges import NodeRangeController
 from wherry.controllers.persistent_volumes import (
     STANDARD_CLASS,
     PersistentVolumeClaimController,
@@ -48,10 +50,14 @@ log = logging.getLogger(__name__)
 class ControllerOptions:
     """`root_ca`: PEM bundle for the ConfigMap kube-root-ca.crt ("" leaves that controller out).
     `volumes`: directory below which the default StorageClass `standard` makes volumes (None: there is no such class).
+    `cluster_cidr`: the range out of which nodes that have none get theirs ("" leaves that controller out).
+    `sign`: signs approved certificate requests (None leaves that controller out).
     `disabled`: names of controllers not to run. `explain`: log every decision."""
 
     root_ca: str = ""
     volumes: Path | None = None
+    cluster_cidr: str = ""
+    sign: Sign | None = None
     disabled: Collection[str] = field(default_factory=frozenset)
     explain: bool = False
 
@@ -111,6 +117,10 @@ class ControllerManager:
         ]
         if self.options.root_ca:
             found.append(RootCAController(self.options.root_ca))
+        if self.options.cluster_cidr:
+            found.append(NodeRangeController(self.options.cluster_cidr))
+        if self.options.sign is not None:
+            found.append(CertificateController(self.options.sign))
         return found
 
     @property

@@ -26,6 +26,7 @@ STANDARD_CLASS: Object = {
     "provisioner": PROVISIONER,
     "reclaimPolicy": "Delete",
     "volumeBindingMode": "WaitForFirstConsumer",
+    "allowVolumeExpansion": True,
 }
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
@@ -170,6 +171,25 @@ def _bind_named(claim: Object, volume: Object, plan: Plan) -> None:
     if BIND_COMPLETED not in (claim["metadata"].get("annotations") or {}):
         plan.patch(PERSISTENT_VOLUME_CLAIMS, claim, {"metadata": {"annotations": {BIND_COMPLETED: "yes"}}})
     plan.status = _bound_status(volume)
+    _expand(claim, volume, plan)
+
+
+def _expand(claim: Object, volume: Object, plan: Plan) -> None:
+    """A claim that has grown: a volume of ours is a directory, so its capacity is but a number.
+
+    Whether the claim's class allows it was checked when the claim was changed.
+    """
+    wanted, spec = _wanted_text(claim), volume["spec"]
+    capacity = (spec.get("capacity") or {}).get("storage", "0")
+    ours = (volume["metadata"].get("annotations") or {}).get(PROVISIONED_BY) == PROVISIONER
+    if not ours or quantity.parse(wanted) <= quantity.parse(capacity) or plan.status is None:
+        return
+    metadata = claim["metadata"]
+    message = f"ExpandVolume succeeded for volume {metadata['namespace']}/{metadata['name']}"
+    done = Event(NORMAL, "VolumeResizeSuccessful", message)
+    plan.patch(PERSISTENT_VOLUMES, volume, {"spec": {"capacity": {"storage": wanted}}}, check_version=True, done=done)
+    plan.status["capacity"] = {**plan.status["capacity"], "storage": wanted}
+    plan.because(f"grow from {capacity} to {wanted}")
 
 
 def _bound_status(volume: Object) -> Object:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from wherry.build.recovery import open_cache
 from wherry.docker_api.app import make_app
 from wherry.docker_api.background import Background
 from wherry.docker_api.hangups import HangupWatcher
@@ -93,6 +94,8 @@ async def serve(engine: "Engine", socket_path: Path | str, *, tcp: list[TcpAddre
     path = Path(socket_path)
     for address in tcp or []:
         _check_address(address)
+    # From now on: the build cache keeps its layers, whoever prunes.
+    await open_cache(engine)
     hangups, background = HangupWatcher(), Background()
     server = web.Server(
         make_app(engine, hangups, background),

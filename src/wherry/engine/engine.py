@@ -107,6 +107,7 @@ class Engine:
         await self.execs.close()
         await self.containers.close()
         await self.networks.close()
+        self.runtimes.close()
         await asyncio.to_thread(self.database.close)
         os.close(self._lock)
 

@@ -47,7 +47,7 @@ def version(engine: "Engine") -> dict[str, Any]:
                 },
             },
             *(
-                {"Name": name, "Version": _program_version(engine.runtimes.get(name).program), "Details": {}}
+                {"Name": name, "Version": _program_version(engine.runtimes.get(name).path), "Details": {}}
                 for name in engine.runtimes.names()
             ),
         ],
@@ -130,7 +130,7 @@ async def info(engine: "Engine") -> dict[str, Any]:
         "Labels": [],
         "ExperimentalBuild": False,
         "ServerVersion": VERSION,
-        "Runtimes": {name: {"path": engine.runtimes.get(name).program} for name in engine.runtimes.names()},
+        "Runtimes": {name: {"path": engine.runtimes.get(name).path} for name in engine.runtimes.names()},
         "DefaultRuntime": engine.runtimes.default,
         "Swarm": {
             "NodeID": "",
@@ -144,7 +144,7 @@ async def info(engine: "Engine") -> dict[str, Any]:
         "Isolation": "",
         "InitBinary": next((Path(path).name for path in oci.INIT_PATHS if Path(path).exists()), ""),
         "ContainerdCommit": {"ID": ""},
-        "RuncCommit": {"ID": _program_version(engine.runtimes.get("").program)},
+        "RuncCommit": {"ID": _program_version(engine.runtimes.get("").path)},
         "InitCommit": {"ID": ""},
         "SecurityOptions": security,
         "CDISpecDirs": [],

@@ -12,8 +12,10 @@ end of the monitor (a pidfd tells, child or not) is the end of the container. Se
 """
 
 import asyncio
+import contextlib
 import errno
 import os
+import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -141,6 +143,34 @@ def find(bundle: Path, container_id: str) -> Started | None:
     if not _holds(monitor_pid, container_id):
         return None
     return Started(pid, monitor_pid)
+
+
+async def end_unborn(bundles: Path) -> None:
+    """End the monitors below `bundles` that have not got as far as to write their container's pid.
+
+    We were killed while they began. Nobody waits for such a container any more, and once born nobody would know it.
+    """
+    for pid in await asyncio.to_thread(_unborn, bundles):
+        family = [pid, *processes.children_of(pid)]
+        for member in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
+        for member in family:
+            await processes.wait_pid(member)
+
+
+def _unborn(bundles: Path) -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        arguments = processes.command_line(int(entry))
+        if not arguments or os.path.basename(arguments[0]) != CONMON or "--bundle" not in arguments:
+            continue
+        bundle = Path(arguments[arguments.index("--bundle") + 1])
+        if bundle.parent == bundles and not (bundle / "pid").exists():
+            found.append(int(entry))
+    return found
 
 
 def connect(bundle: Path) -> socket.socket:

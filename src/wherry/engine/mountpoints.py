@@ -390,7 +390,8 @@ def _oci_tmpfs(point: MountPoint) -> dict[str, Any]:
 def _oci_bind(point: MountPoint, source: Path) -> dict[str, Any]:
     options = ["rbind" if point.get("recursive", True) else "bind"]
     if not point["RW"]:
-        options.append("ro" if point.get("plain_read_only") else "rro")
+        # crun refuses `rro` for what is no directory, and a file has nothing below it.
+        options.append("ro" if point.get("plain_read_only") or not source.is_dir() else "rro")
     options.append(point.get("Propagation") or "rprivate")
     return {"destination": point["Destination"], "type": "bind", "source": str(source), "options": options}
 

@@ -29,6 +29,7 @@ async def reconcile(engine: "Engine") -> None:
         for point in container.record.mounts:
             if point["Type"] == "volume" and point.get("Name"):
                 engine.volumes.reference(point["Name"], container.id)
+    await monitor.end_unborn(engine.instance.run / "containers")
     to_start: list[Container] = []
     running: list[str] = []
     for container in containers.all():
@@ -156,7 +157,7 @@ def _sweep(engine: "Engine") -> None:
         # `<id>` is a container's own, `<id>-<number>` that of an image mounted into it.
         if key[64:65] in ("", "-") and len(key) >= 64 and key[:64] not in known:
             engine.images.snapshots.remove(key)
-    for state in (engine.runtimes.get("").state,):
+    for state in {engine.runtimes.get(name).state for name in engine.runtimes.names()}:
         if state.is_dir():
             for entry in state.iterdir():
                 if len(entry.name) == 64 and entry.name not in alive:

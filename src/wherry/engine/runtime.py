@@ -7,9 +7,11 @@ writes it, and deleting a stopped container is removing its cgroup and its state
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +32,10 @@ class Runtime:
 
     def __init__(self, name: str, program: str, state: Path, arguments: Sequence[str] = ()) -> None:
         self.name = name
+        self.path = program
+        """The file that it is."""
         self.program = program
+        """What to execute."""
         self.state = state
         self.arguments = tuple(arguments)
 
@@ -40,6 +45,9 @@ class Runtime:
     def global_arguments(self) -> list[str]:
         """Options that stand before the verb, also for the monitor."""
         return ["--root", str(self.state), *self.arguments]
+
+    def close(self) -> None:
+        """Let go of what it holds open. Idempotent."""
 
     async def start(self, container_id: str) -> None:
         """Let a created container's process run. Raises EngineError."""
@@ -71,6 +79,17 @@ class Crun(Runtime):
 
     takes_compiled_seccomp = True
 
+    def __init__(self, name: str, program: str, state: Path, arguments: Sequence[str] = ()) -> None:
+        super().__init__(name, program, state, arguments)
+        self._sealed = _sealed_copy(program)
+        if self._sealed is not None:
+            self.program = f"/proc/{os.getpid()}/fd/{self._sealed}"
+
+    def close(self) -> None:
+        if self._sealed is not None:
+            os.close(self._sealed)
+            self._sealed, self.program = None, self.path
+
     async def start(self, container_id: str) -> None:
         fifo = self.state / container_id / "exec.fifo"
         try:
@@ -93,6 +112,34 @@ class Crun(Runtime):
         await asyncio.to_thread(remove)
 
 
+_MFD_EXEC = 0x10
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+def _sealed_copy(program: str) -> int | None:
+    """A descriptor of an unchangeable copy of `program` in memory; None where the machine forbids to execute one.
+
+    So that no container can write to it by way of /proc/self/exe, crun makes such a copy of itself at each call, or,
+    where it can, a read-only mount, whose unmounting takes the kernel 5 to 15 ms. Started from one, it does neither.
+    """
+    content = Path(program).read_bytes()
+    for flags in (_MFD_EXEC, 0):
+        try:
+            descriptor = os.memfd_create("crun", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | flags)
+        except OSError:
+            continue
+        try:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(content)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+            subprocess.run([f"/proc/{os.getpid()}/fd/{descriptor}", "--version"], capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            os.close(descriptor)
+            continue
+        return descriptor
+    return None
+
+
 class Runtimes:
     """The runtimes by name, as `docker run --runtime` gives them."""
 
@@ -105,6 +152,10 @@ class Runtimes:
             if program:
                 arguments = ("--cgroup-manager=cgroupfs",) if name == "crun" else ()
                 self._known[name] = kind(name, program, run / name, arguments)
+
+    def close(self) -> None:
+        for runtime in self._known.values():
+            runtime.close()
 
     def names(self) -> list[str]:
         return list(self._known)

@@ -5,6 +5,7 @@ start time beside it, or hold a pidfd.
 """
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,16 @@ def parent_of(pid: int) -> int | None:
     """The parent's pid; None when `pid` is gone."""
     fields = _stat_fields(pid)
     return int(fields[1]) if fields else None
+
+
+def children_of(pid: int) -> list[int]:
+    """The children of all its threads; empty when it is gone."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    return found
 
 
 def state_of(pid: int) -> str | None:

@@ -252,10 +252,10 @@ def _manifest(
         raise InvalidParameter(f"index {descriptor.digest} is nested too deeply")
     for inner in document.manifests:
         its = inner.platform
-        if platform is None or (its.get("os"), its.get("architecture")) == platform:
-            # Archives may hold one platform of several: the others are listed and absent.
-            if _blob_name(inner.digest) in contents.files:
-                return _manifest(contents, inner, platform, depth + 1)
+        wanted = platform is None or (its.get("os"), its.get("architecture")) == platform
+        # Archives may hold one platform of several: the others are listed and absent.
+        if wanted and _blob_name(inner.digest) in contents.files:
+            return _manifest(contents, inner, platform, depth + 1)
     return None
 
 

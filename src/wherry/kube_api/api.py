@@ -79,6 +79,11 @@ class Api:
         """Whether stored bytes may be in another version than the one that is asked for."""
         return resource in self.views
 
+    def selectable(self, resource: Resource) -> tuple[str, ...]:
+        """What field selectors may use of a custom resource, beside its name."""
+        kind = self.table.extra(resource)
+        return kind.selectable if kind is not None else ()
+
     def cache_of(self, resource: Resource) -> ResourceCache:
         stored = self.views.get(resource, resource)
         return self.cache.of(stored.group, stored.plural)

@@ -19,6 +19,7 @@ from wherry.kube_api.http.protocol import Server
 from wherry.kube_api.nonresource import NonResource
 from wherry.kube_api.proxy.connect import Connector
 from wherry.kube_api.tokens import TokenSigner
+from wherry.schema import builtin
 from wherry.store.api import Store
 
 if TYPE_CHECKING:
@@ -76,7 +77,11 @@ async def assemble(server: "ApiServer", store: Store, now: Callable[[], float]) 
 def _install(api: Api, server: "ApiServer") -> None:
     """Allocators, admission plugins, custom resources."""
     from wherry.kube_api.admission.plugins import default_plugins
+    from wherry.kube_api.resource_metrics import ResourceMetrics
     from wherry.kube_api.strategies.services import ServiceAddresses
 
     api.services["addresses"] = ServiceAddresses(api, server.options.service_cidr, server.options.node_port_range)
     api.admission.plugins.extend(default_plugins(api))
+    metrics = ResourceMetrics(api, server.pki)
+    for resource in (builtin.POD_METRICS, builtin.NODE_METRICS):
+        api.services[f"compute:{resource.qualified}"] = metrics.compute

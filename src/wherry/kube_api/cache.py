@@ -219,7 +219,12 @@ class WatchCache:
         """Load everything; returns when the cache is as new as the store was when it began."""
         current = self.store.revision
         base = max(self.store.compacted, current - PRELOAD, 1)
-        found = await self.store.range(ROOT, revision=base)
+        try:
+            found = await self.store.range(ROOT, revision=base)
+        except store_api.Compacted:
+            # Not every store knows how far it has been compacted before it is asked.
+            base = await self.store.newest()
+            found = await self.store.range(ROOT, revision=base)
         for item in found.items:
             where, namespace, name = split_key(item.key)
             data = splice(self.plain(item.key, item.value), item.mod_revision)

@@ -15,6 +15,7 @@ from wherry.kube_api.api import Api
 from wherry.kube_api.cache import CacheEvent
 from wherry.kube_api.call import Call, DeleteOptions, User
 from wherry.kube_api.subresources import find_action
+from wherry.kube_api.subresources.scale import write_scale
 from wherry.kube_api.verbs.create import create
 from wherry.kube_api.verbs.delete import delete
 from wherry.kube_api.verbs.get import get
@@ -59,6 +60,9 @@ class LocalClient:
             "list", resource, namespace, label_selector=label_selector, field_selector=field_selector,
             resource_version=resource_version, limit=limit, continue_token=continue_token,
         )  # fmt: skip
+        compute = self._api.services.get(f"compute:{resource.qualified}")
+        if compute is not None:
+            return ObjectList((await compute(call))["items"], "")
         page = await list_(self._api, call)
         return ObjectList([entry.decode() for entry in page.entries], str(page.revision), page.continue_token)
 
@@ -131,7 +135,10 @@ class LocalClient:
         call = self._call(
             "update", resource, metadata.get("namespace"), metadata["name"], subresource=subresource or ""
         )
-        entry, _ = await update(self._api, call, _copy(obj))
+        if subresource == "scale":
+            entry, _ = await write_scale(self._api, call, _copy(obj), "")
+        else:
+            entry, _ = await update(self._api, call, _copy(obj))
         return entry.decode()
 
     async def patch(
@@ -150,7 +157,10 @@ class LocalClient:
             "patch", resource, namespace, name, subresource=subresource or "", force=force,
             field_manager=field_manager or self._manager,
         )  # fmt: skip
-        entry, _ = await patch_verb(self._api, call, deep_copy(patch), type.value)
+        if subresource == "scale":
+            entry, _ = await write_scale(self._api, call, deep_copy(patch), type.value)
+        else:
+            entry, _ = await patch_verb(self._api, call, deep_copy(patch), type.value)
         return entry.decode()
 
     async def delete(

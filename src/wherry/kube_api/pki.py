@@ -292,6 +292,24 @@ def sign(
     return builder.sign(ca_key, hashes.SHA256()).public_bytes(_pem_encoding())
 
 
+def sign_request(
+    ca: KeyPair,
+    request: bytes,
+    name: str,
+    groups: Sequence[str],
+    names: Sequence[str],
+    *,
+    client: bool,
+    server: bool,
+    days: float,
+) -> bytes:
+    """A certificate (PEM) for the key of a PKCS#10 request (PEM). Raises ValueError."""
+    from cryptography import x509
+
+    key = x509.load_pem_x509_csr(request).public_key()
+    return sign(ca, key, name, groups, names, client=client, server=server, days=days)
+
+
 def _general_name(name: str) -> "x509.GeneralName":
     from cryptography import x509
 

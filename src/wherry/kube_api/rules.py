@@ -6,10 +6,12 @@ from wherry.kube_api.api import Api
 from wherry.kube_api.call import Call
 from wherry.schema import apply, decode, defaults, errors, merge, validation
 from wherry.schema.crd import CustomKind
-from wherry.schema.definitions import ANY, Type, by_name
+from wherry.schema.definitions import ANY, Type, by_name, type_of
 from wherry.schema.errors import Cause
 from wherry.schema.resource import Object, Resource
 
+_DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
+_DELETE_OPTIONS_KIND = Resource("", "v1", "DeleteOptions", "")
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -36,6 +38,30 @@ def check_fields(api: Api, resource: Resource, obj: Object, raw: bytes | None) -
         return messages + decode.check_fields(resource, obj)
     fields = {**dict.fromkeys(obj, ANY), "metadata": by_name(_OBJECT_META)}
     return messages + decode.check_value(Type("object", fields=fields), obj, resource) + kind.check_fields(obj)
+
+
+_ACTION_BODIES = {
+    "binding": "io.k8s.api.core.v1.Binding",
+    "eviction": "io.k8s.api.policy.v1.Eviction",
+    "token": "io.k8s.api.authentication.v1.TokenRequest",
+}
+
+
+def check_action_body(call: Call, body: Any) -> None:
+    """The body of an action has the types of its kind. Raises BadRequest."""
+    if not isinstance(body, dict):
+        raise errors.BadRequest("the body of the request must be an object")
+    name = _ACTION_BODIES.get(call.subresource)
+    kind = by_name(name) if name else type_of(call.resource)
+    if kind is not None:
+        decode.check_value(kind, body, call.resource)
+
+
+def check_delete_options(body: Any) -> None:
+    """The body of DELETE is a DeleteOptions. Raises BadRequest."""
+    if not isinstance(body, dict):
+        raise errors.BadRequest("the body of a DELETE must be a DeleteOptions object")
+    decode.check_value(by_name(_DELETE_OPTIONS), body, _DELETE_OPTIONS_KIND)
 
 
 def validate_create(api: Api, resource: Resource, obj: Object) -> list[Cause]:

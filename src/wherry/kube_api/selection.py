@@ -1,16 +1,20 @@
 """Which objects a list, watch or deletecollection means: namespace, label selector and field selector together."""
 
+from collections.abc import Iterable
+
 from wherry.kube_api.call import Call
 from wherry.kube_api.objects import Entry
 from wherry.schema import errors, selectors
 
 
 class Selection:
-    """The objects of one call. `everything` tells that only the namespace limits it."""
+    """The objects of one call. `everything` tells that only the namespace limits it.
+
+    `further` are paths that a custom resource's definition lets field selectors use."""
 
     __slots__ = ("everything", "fields", "labels", "name", "namespace")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, further: Iterable[str] = ()) -> None:
         self.namespace = call.namespace if call.resource.namespaced else None
         self.labels: selectors.Selector | None = None
         self.fields: selectors.FieldSelector | None = None
@@ -21,7 +25,7 @@ class Selection:
                 self.labels = None if labels.empty else labels
             if call.field_selector:
                 fields = selectors.parse_fields(call.field_selector)
-                selectors.check_fields(fields, call.resource.group, call.resource.kind)
+                selectors.check_fields(fields, call.resource.group, call.resource.kind, further)
                 self.name = fields.exact("metadata.name") or self.name
                 if self.namespace is None and call.resource.namespaced:
                     self.namespace = fields.exact("metadata.namespace")

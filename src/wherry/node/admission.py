@@ -29,15 +29,7 @@ class Refusal:
 def admit(pod: Object, others: Iterable[Object], node: Object | None, allocatable: Mapping[str, str]) -> Refusal | None:
     """None when `pod` may run beside `others` (the pods that use this node's resources now)."""
     rest = list(others)
-    for check in (
-        lambda: _placement(pod, node),
-        lambda: _ports(pod, rest),
-        lambda: _resources(pod, rest, allocatable),
-    ):
-        refusal = check()
-        if refusal is not None:
-            return refusal
-    return None
+    return _placement(pod, node) or _ports(pod, rest) or _resources(pod, rest, allocatable)
 
 
 def _placement(pod: Object, node: Object | None) -> Refusal | None:

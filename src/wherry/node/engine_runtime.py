@@ -178,13 +178,13 @@ class EngineRuntime:
             return self._engine.containers.get(id).record.log_path
 
     async def image(self, reference: str) -> ImageInfo | None:
-        found = self._engine.images.find(reference)
-        if found is None:
-            try:
+        try:
+            found = self._engine.images.find(reference)
+            if found is None:
                 parse_reference(reference)
-            except image_errors.InvalidParameter as error:
-                raise ValueError(error.message) from error
-            return None
+                return None
+        except image_errors.InvalidParameter as error:
+            raise ValueError(error.message) from error
         return self._image_info(found.id)
 
     async def pull(self, reference: str, auths: Mapping[str, RegistryAuth]) -> ImageInfo:

@@ -4,6 +4,7 @@ The definitions are megabytes of mostly prose. What every request needs of them 
 strategies) is a tenth of that, so it is made once, kept beside the code, and a test holds it to its source.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,36 @@ def _type(schema: dict[str, Any]) -> Any:
     return {"int32": "int32", "int64": "int64", "byte": "bytes", "double": "float"}.get(schema.get("format", ""), kind)
 
 
+def _is_early(name: str) -> bool:
+    version = name.split(".")[-2]
+    return "alpha" in version or "beta" in version
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"].removeprefix(_REF)
+        for child in schema.values():
+            yield from _references(child)
+    elif isinstance(schema, list):
+        for child in schema:
+            yield from _references(child)
+
+
 def compile_types() -> dict[str, Any]:
     """`{"version", "structs": {definition: {"f": {field: type}, "r": [required], "mt"?}}, "kinds": {…}}`."""
     structs: dict[str, Any] = {}
     kinds: dict[str, str] = {}
-    for name, schema in sorted(raw().items()):
-        if name in _SPECIAL or "alpha" in name.split(".")[-2] or "beta" in name.split(".")[-2]:
+    definitions = raw()
+    wanted = {name for name in definitions if not _is_early(name)}
+    pending = list(wanted)
+    while pending:
+        # Stable kinds may have fields whose types are still alpha.
+        found = set(_references(definitions[pending.pop()])) - wanted
+        wanted |= found
+        pending += found
+    for name, schema in sorted(definitions.items()):
+        if name in _SPECIAL or name not in wanted:
             continue
         struct: dict[str, Any] = {"f": {key: _type(value) for key, value in schema.get("properties", {}).items()}}
         if schema.get("required"):

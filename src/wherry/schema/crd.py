@@ -51,6 +51,11 @@ class CustomKind:
         found: JsonDict | None = (self.version.get("subresources") or {}).get("scale")
         return found
 
+    @property
+    def selectable(self) -> tuple[str, ...]:
+        """Paths, such as `spec.color`, that field selectors may use beside name and namespace."""
+        return tuple(one["jsonPath"].removeprefix(".") for one in self.version.get("selectableFields") or ())
+
     @cached_property
     def type(self) -> Type:
         """For `schema.apply`."""
@@ -257,8 +262,40 @@ def _version(version: JsonDict, path: str, seen: set[str], causes: Causes) -> No
         check_schema(schema, where, causes, root=True)
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         _column(column, f"{path}.additionalPrinterColumns[{index}]", causes)
-    if version.get("selectableFields"):
-        causes.forbidden(f"{path}.selectableFields", "selectable fields are not supported by this server")
+    if isinstance(schema, dict):
+        _selectable(version.get("selectableFields") or [], schema, f"{path}.selectableFields", causes)
+
+
+_MAX_SELECTABLE: Final = 8
+
+
+def _selectable(fields: list[JsonDict], schema: JsonDict, path: str, causes: Causes) -> None:
+    """Paths that field selectors may use: plain fields of the schema that are strings, integers or booleans."""
+    if len(fields) > _MAX_SELECTABLE:
+        causes.too_many(path, len(fields), _MAX_SELECTABLE)
+    seen: set[str] = set()
+    for index, field in enumerate(fields):
+        where, text = f"{path}[{index}].jsonPath", field.get("jsonPath") or ""
+        if not text:
+            causes.required(where)
+            continue
+        if not re.match(r"(\.[A-Za-z_][\w-]*)+\Z", text):
+            causes.invalid(where, text, "is an invalid path: must be a simple path of field names")
+            continue
+        if text.startswith(".metadata"):
+            causes.invalid(where, text, "must not point to fields in metadata")
+            continue
+        found: Any = schema
+        for name in text[1:].split("."):
+            found = (found.get("properties") or {}).get(name) if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            causes.invalid(where, text, "is an invalid path: does not refer to a valid field")
+        elif found.get("type") not in ("string", "integer", "boolean"):
+            causes.invalid(where, text, "must point to a field of type string, boolean or integer. Enum string fields "
+                           "and strings with formats are allowed.")  # fmt: skip
+        if text in seen:
+            causes.duplicate(where, text)
+        seen.add(text)
 
 
 def _column(column: JsonDict, path: str, causes: Causes) -> None:

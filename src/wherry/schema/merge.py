@@ -302,6 +302,8 @@ def _merge_list(original: list[Any], patch: list[Any], kind: Type) -> list[Any]:
     if "merge" not in kind.strategies:
         return [_without_directives(item) for item in patch if not _is_list_directive(item)]
     if not any(isinstance(item, dict) for item in (*original, *patch)):
+        if any(isinstance(item, list) for item in patch):
+            raise BadRequest("unable to merge lists of lists")
         merged = list(original)
         merged += [item for item in dict.fromkeys(patch) if item not in original]
         return _ordered(merged, patch, original, "")

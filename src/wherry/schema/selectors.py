@@ -448,9 +448,11 @@ def supported_fields(group: str, kind: str) -> tuple[str, ...]:
     return _COMMON_FIELDS + _FIELDS.get((group, kind), ())
 
 
-def check_fields(selector: FieldSelector, group: str, kind: str) -> None:
-    """Raises ValueError, in the API server's words, for a path that the kind does not support."""
-    supported = supported_fields(group, kind)
+def check_fields(selector: FieldSelector, group: str, kind: str, further: Iterable[str] = ()) -> None:
+    """Raises ValueError, in the API server's words, for a path that the kind does not support.
+
+    `further` are the paths that a custom resource's definition allows."""
+    supported = (*supported_fields(group, kind), *further)
     for one in selector.requirements:
         if one.path not in supported:
             raise ValueError(

@@ -9,6 +9,7 @@ import pytest
 from wherry.compose.load import load, read_environment
 from wherry.compose.project import Project
 
+
 @pytest.fixture
 def project(tmp_path: Path) -> Callable[..., Project]:
     """`project(text, more, environment={...}, files={name: text})`: the project of Compose files in a folder `shop`."""

@@ -47,7 +47,9 @@ def text_of(steps: list[Step], folder: Path) -> str:
 
 def carried_out(steps: list[Step]) -> Observed:
     """What the engine has when these steps have been done."""
-    networks = {s.name: {"Id": f"n-{s.name}", "Labels": s.body["Labels"]} for s in steps if s.action == "create network"}
+    networks = {
+        s.name: {"Id": f"n-{s.name}", "Labels": s.body["Labels"]} for s in steps if s.action == "create network"
+    }
     volumes = {s.name: {"Labels": s.body["Labels"]} for s in steps if s.action == "create volume"}
     networks |= EXTERNAL.networks
     containers = []

@@ -70,11 +70,15 @@ class Config:
         """The engine's address of a context. CliError when there is no such context."""
         meta = self.contexts().get(name)
         if meta is None:
-            raise CliError(
-                f'Failed to initialize: unable to resolve docker endpoint: context "{name}": context not found: '
-                f"open {self.folder}/contexts: no such file or directory"
-            )
+            raise CliError(f"Failed to initialize: unable to resolve docker endpoint: {self.no_context(name)}")
         return str(meta["Endpoints"]["docker"]["Host"])
+
+    def no_context(self, name: str) -> str:
+        """What to say of a context that does not exist."""
+        import hashlib
+
+        folder = f"{self.folder}/contexts/meta/{hashlib.sha256(name.encode()).hexdigest()}"
+        return f'context "{name}": context not found: open {folder}/meta.json: no such file or directory'
 
     def credentials(self, server: str) -> dict[str, str]:
         """User name and password for a registry (`localhost:5000`, `docker.io`), as the API's AuthConfig; or empty."""

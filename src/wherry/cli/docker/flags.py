@@ -112,9 +112,7 @@ class Flags:
         elif kind == "filter":
             key, equals, value = text.partition("=")
             if text and not equals:
-                raise ValueError(
-                    'invalid argument "' + text + '" for "--filter": bad format of filter (expected name=value)'
-                )
+                raise ValueError("bad format of filter (expected name=value)")
             if text:
                 values[name].setdefault(key.strip().lower(), []).append(value.strip())
         elif kind == "map":

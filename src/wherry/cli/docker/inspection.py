@@ -60,10 +60,7 @@ def inspect(
     if template is not None:
         cli.out("\n".join(lines))
     elif format_text == "json":
-        for value in found:
-            cli.out(dumps(value))
-        if not found:
-            cli.out("")
+        cli.out(dumps(found))
     else:
         cli.out(dumps(found, indent="    ", escape_html=cli.path.startswith("docker context")) if found else "[]")
     for message in errors:

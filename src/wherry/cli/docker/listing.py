@@ -12,9 +12,13 @@ from wherry.cli.format.table import render
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, Protocol
 
-    from wherry.cli.docker.program import Cli
+    class Output(Protocol):
+        """Where lines go: a Cli."""
+
+        def out(self, text: str) -> None: ...
+
 
 __all__ = ["Struct", "compile_template", "row_json", "show", "value_of"]
 
@@ -35,7 +39,7 @@ def value_of(row: Struct, name: str) -> Any:
 
 
 def show(
-    cli: Cli,
+    cli: Output,
     rows: Sequence[Struct],
     columns: list[str],
     headers: dict[str, str],

@@ -150,7 +150,7 @@ def run(words: list[str]) -> int:
         return 0
     hosts = values["host"]
     if len(hosts) > 1:
-        return _complain("specify only one -H")
+        return _complain("Failed to initialize: unable to resolve docker endpoint: Specify only one -H")
     cli = Cli(hosts[0] if hosts else None, values["config"] or None, values["context"] or None)
     if rest[0] == "help":
         return _help_topic(rest[1:])
@@ -236,6 +236,9 @@ def dispatch(cli: Cli, words: list[str]) -> int:
     except CliError as error:
         return _complain(error.message, error.code)
     if name not in VERBS:
+        if not words[1:]:
+            # Nothing was asked for: the help is a reminder, not an answer.
+            sys.stdout, sys.stderr = sys.stderr, sys.stdout
         return _show_help(name, path)
     return run_command(cli, name, path, rest)
 
@@ -280,6 +283,7 @@ def explain(cli: Cli, error: Exception) -> str | None:
     if isinstance(error, DockerError):
         return f"Error response from daemon: {error.message}"
     if isinstance(error, CannotConnect):
+        # Only where nothing else was asked for: elsewhere it may be any daemon.
         hint = "\nStart it with: sudo wherry up" if cli.host == default_host() else ""
         return f"{error}{hint}"
     if isinstance(error, TemplateError):

@@ -543,6 +543,7 @@ class _Parser:
     def operand(self, context: str) -> _Node:
         kind, text, position = self.next()
         base: str | _Node | None
+        where = position
         if kind == "identifier":
             if text not in self.functions and text not in _BUILTINS and text not in ("and", "or"):
                 raise self.fail(f"function {_go_quote(text)} not defined", position)
@@ -561,11 +562,16 @@ class _Parser:
             base, names = self.pipeline("parenthesized pipeline", ")"), []
         else:
             raise self.unexpected((kind, text, position), context)
+        chained = False
         while self.peek(skip_space=False)[0] == "field":
-            names.append(self.next()[1][1:])
+            _, word, at = self.next()
+            names.append(word[1:])
+            if not chained:
+                where, chained = at, True
         end = self.tokens[self.at - 1]
         source = self.text[position : end[2] + len(end[1])]
-        return _Fields(position, source, base, names)
+        # Go names the place of the second link of a chain.
+        return _Fields(where if chained else position, source, base, names)
 
     def literal(self, kind: str, text: str, position: int) -> _Literal:
         if kind == "bool":
@@ -641,8 +647,7 @@ class _Run:
         line = before.count("\n") + 1
         column = len(before.rpartition("\n")[2].encode())
         name = self.template.name
-        shown = node.source if len(node.source) <= 20 else node.source[:20] + "..."
-        return ExecError(f'template: {name}:{line}:{column}: executing "{name}" at <{shown}>: {message}')
+        return ExecError(f'template: {name}:{line}:{column}: executing "{name}" at <{node.source}>: {message}')
 
     def nodes(self, nodes: list[_Node], dot: Any, scope: _Scope | dict[str, Any]) -> None:
         for node in nodes:

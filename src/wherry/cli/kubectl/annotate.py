@@ -1,7 +1,16 @@
 """`kubectl annotate`."""
 
 from wherry.cli.kubectl.flags import Flag
-from wherry.cli.kubectl.session import ALL_NAMESPACES, DRY_RUN, FIELD_SELECTOR, FILES, MANAGER, PRINTING, SELECTOR, Session
+from wherry.cli.kubectl.session import (
+    ALL_NAMESPACES,
+    DRY_RUN,
+    FIELD_SELECTOR,
+    FILES,
+    MANAGER,
+    PRINTING,
+    SELECTOR,
+    Session,
+)
 
 HELP = "Update the annotations on a resource. `KEY=VALUE` sets an annotation, `KEY-` removes it."
 EXAMPLES = """

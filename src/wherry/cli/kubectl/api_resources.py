@@ -28,7 +28,9 @@ def run(session: Session) -> int:
         raise KubectlError(f"--output {options['output']} is not available")
     if options["sort-by"] not in ("", "name", "kind"):
         raise KubectlError("--sort-by accepts only name or kind")
-    rows = [row for row in session.discovery.rows(again=not options["cached"]) if row.verbs and _is_wanted(session, row)]
+    rows = [
+        row for row in session.discovery.rows(again=not options["cached"]) if row.verbs and _is_wanted(session, row)
+    ]
     # One version of each group: the one that the server prefers, which it names first.
     versions: dict[tuple[str, str], str] = {}
     for row in rows:

@@ -75,12 +75,12 @@ def run(session: Session) -> int:
     if options["force-conflicts"] and not options["server-side"]:
         raise KubectlError("--force-conflicts only works with --server-side")
     if options["server-side"] and session.dry_run == "client":
-        raise KubectlError(
-            "--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)"
-        )
+        raise KubectlError("--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)")
     if options["prune"]:
         if not options["all"] and not options["selector"]:
-            raise KubectlError("all resources selected for prune without explicitly passing --all. To prune all resources, pass the --all flag. If you did not mean to prune all resources, specify a label selector")
+            raise KubectlError(
+                "all resources selected for prune without explicitly passing --all. To prune all resources, pass the --all flag. If you did not mean to prune all resources, specify a label selector"
+            )
         if options["all"] and options["selector"]:
             raise KubectlError("cannot set --all and --selector at the same time")
     errors: list[KubectlError] = []
@@ -142,7 +142,9 @@ def _one(session: Session, target: Target) -> tuple[str, Object]:
         meta = target.document.object.get("metadata") or {}
         if meta.get("generateName"):
             raise KubectlError(f"from {meta['generateName']}: cannot use generate name with apply")
-        raise KubectlError(f'error when retrieving current configuration of:\n{_info(target)}\nfrom server for: "{source}": resource name may not be empty')
+        raise KubectlError(
+            f'error when retrieving current configuration of:\n{_info(target)}\nfrom server for: "{source}": resource name may not be empty'
+        )
     path = target.resource.path(target.namespace, target.name)
     try:
         current = session.http.get(path)

@@ -29,11 +29,20 @@ def run(session: Session) -> int:
     if not options.arguments:
         raise UsageError("at least 1 argument is required for attach")
     if len(options.arguments) > 2:
-        raise UsageError("expected POD, TYPE/NAME, or TYPE NAME, (at most 2 arguments) saw %d: [%s]" % (len(options.arguments), " ".join(options.arguments)))
+        raise UsageError(
+            "expected POD, TYPE/NAME, or TYPE NAME, (at most 2 arguments) saw %d: [%s]"
+            % (len(options.arguments), " ".join(options.arguments))
+        )
     word = "/".join(options.arguments)
     pod = one_pod(session, word)
     return attach(
-        session, pod.namespace, pod.object, options["container"], stdin=options["stdin"], tty=options["tty"], quiet=options["quiet"]
+        session,
+        pod.namespace,
+        pod.object,
+        options["container"],
+        stdin=options["stdin"],
+        tty=options["tty"],
+        quiet=options["quiet"],
     )
 
 
@@ -68,5 +77,7 @@ def attach(session: Session, namespace: str, pod: Any, container: str, *, stdin:
         tty=tty and stdin and sys.stdin.isatty(),
     )
     if not quiet and stdin and tty and spec.get("stdin"):
-        print(f"Session ended, resume using 'kubectl attach {name} -c {container} -i -t' command when the pod is running")
+        print(
+            f"Session ended, resume using 'kubectl attach {name} -c {container} -i -t' command when the pod is running"
+        )
     return remote.exit_with(code)

@@ -30,7 +30,9 @@ def nodes(session: Session, verb: str, errors: list[KubectlError]) -> list[Found
     if options.arguments and options["selector"]:
         raise UsageError("error: cannot specify both a node name and a --selector option")
     resource = session.find("nodes")
-    names = [word.partition("/")[2] if word.startswith(("node/", "nodes/", "no/")) else word for word in options.arguments]
+    names = [
+        word.partition("/")[2] if word.startswith(("node/", "nodes/", "no/")) else word for word in options.arguments
+    ]
     targets = [Target(resource, "", name) for name in names] or [Target(resource, "", "")]
     return fetch(session, targets, errors=errors)
 

@@ -95,7 +95,11 @@ def _to_pod(session: Session, path: str, target: Place) -> int:
 
     packer = threading.Thread(target=pack, daemon=True)
     packer.start()
-    command = ["tar", "--no-same-permissions", "--no-same-owner", "-xmf", "-"] if session.options["no-preserve"] else ["tar", "-xmf", "-"]
+    command = (
+        ["tar", "--no-same-permissions", "--no-same-owner", "-xmf", "-"]
+        if session.options["no-preserve"]
+        else ["tar", "-xmf", "-"]
+    )
     folder = posixpath.dirname(destination)
     if folder:
         command += ["-C", folder]
@@ -184,7 +188,9 @@ def _unpack(session: Session, tar: tarfile.TarFile, prefix: str, source: Place, 
         if member.isdir():
             os.makedirs(target, exist_ok=True)
         elif member.issym() or member.islnk():
-            session.say(f'warning: skipping symlink: "{target}" -> "{member.linkname}" (consider using "kubectl exec -n "{source.namespace}" "{source.pod}" -- tar cf - "{source.path}" | tar xf -")')
+            session.say(
+                f'warning: skipping symlink: "{target}" -> "{member.linkname}" (consider using "kubectl exec -n "{source.namespace}" "{source.pod}" -- tar cf - "{source.path}" | tar xf -")'
+            )
         elif member.isfile():
             os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
             content = tar.extractfile(member)

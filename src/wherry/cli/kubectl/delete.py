@@ -157,11 +157,15 @@ def grace_of(session: Session) -> tuple[int, bool]:
 
 def cascade_of(session: Session) -> str:
     word = session.options["cascade"]
-    names = {"background": "Background", "foreground": "Foreground", "orphan": "Orphan", "true": "Background", "false": "Orphan"}
+    names = {
+        "background": "Background",
+        "foreground": "Foreground",
+        "orphan": "Orphan",
+        "true": "Background",
+        "false": "Orphan",
+    }
     if word not in names:
-        raise KubectlError(
-            f'invalid cascade value ({word}). Must be "background", "foreground", or "orphan"'
-        )
+        raise KubectlError(f'invalid cascade value ({word}). Must be "background", "foreground", or "orphan"')
     return names[word]
 
 

@@ -95,7 +95,8 @@ class Discovery:
                 self._keep(found)
             self._subresources = set(found["subresources"])
             self._rows = [
-                Resource(r[0], r[1], r[2], r[3], r[4], r[5], tuple(r[6]), tuple(r[7]), tuple(r[8])) for r in found["rows"]
+                Resource(r[0], r[1], r[2], r[3], r[4], r[5], tuple(r[6]), tuple(r[7]), tuple(r[8]))
+                for r in found["rows"]
             ]
         return self._rows
 
@@ -174,9 +175,7 @@ class Discovery:
             for sub in entry.get("subresources") or ():
                 subresources.append(f"{group}/{version['version']}/{entry['resource']}/{sub['subresource']}")
 
-    def _plain(
-        self, group: str, version: str, path: str, rows: list[list[Any]], subresources: list[str]
-    ) -> None:
+    def _plain(self, group: str, version: str, path: str, rows: list[list[Any]], subresources: list[str]) -> None:
         try:
             document = self.http.get(path)
         except ServerError:

@@ -25,7 +25,9 @@ FLAGS = (
     Flag("grace-period", "", "int", -1, "Seconds that each pod gets to end; negative for its own."),
     Flag("ignore-daemonsets", "", "bool", False, "Leave the pods of daemon sets alone."),
     Flag("pod-selector", "", "str", "", "Only pods with these labels."),
-    Flag("skip-wait-for-delete-timeout", "", "int", 0, "Do not wait for pods that have been ending for so many seconds."),
+    Flag(
+        "skip-wait-for-delete-timeout", "", "int", 0, "Do not wait for pods that have been ending for so many seconds."
+    ),
     Flag("timeout", "", "duration", 0.0, "How long to wait; 0 for as long as it takes."),
 )
 
@@ -40,7 +42,9 @@ def run(session: Session) -> int:
             _drain(session, node)
         except KubectlError as error:
             session.say(f'error: unable to drain node "{node.name}" due to error: {error}, continuing command...')
-            errors.append(KubectlError(f"unable to drain node(s), there are pending nodes to be drained:\n {node.name}\n{error}"))
+            errors.append(
+                KubectlError(f"unable to drain node(s), there are pending nodes to be drained:\n {node.name}\n{error}")
+            )
     raise_all(errors)
     return 0
 
@@ -63,7 +67,9 @@ def _drain(session: Session, node: Found) -> None:
             continue
         if owner is not None and owner["kind"] == "DaemonSet" and not finished:
             if not options["ignore-daemonsets"]:
-                refused.setdefault("cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore)", []).append(name)
+                refused.setdefault(
+                    "cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore)", []
+                ).append(name)
             else:
                 warned.setdefault("ignoring DaemonSet-managed Pods", []).append(name)
             continue
@@ -120,8 +126,12 @@ def _evict(session: Session, pods: list[Object], deadline: float | None) -> None
                 if error.status == 404:
                     break
                 if error.status != 429:
-                    raise KubectlError(f'error when evicting pods/"{meta["name"]}" -n "{meta["namespace"]}": {error}') from error
-                session.say(f'error when evicting pods/"{meta["name"]}" -n "{meta["namespace"]}" (will retry after 5s): {error}')
+                    raise KubectlError(
+                        f'error when evicting pods/"{meta["name"]}" -n "{meta["namespace"]}": {error}'
+                    ) from error
+                session.say(
+                    f'error when evicting pods/"{meta["name"]}" -n "{meta["namespace"]}" (will retry after 5s): {error}'
+                )
                 if deadline is not None and time.monotonic() + 5 > deadline:
                     raise KubectlError("drain did not complete within " + str(session.options["timeout"])) from error
                 # The disruption budget decides when: its own retry interval, as the real one keeps it.

@@ -54,7 +54,9 @@ def run(session: Session) -> int:
     before = _HEADER + text
     path = ""
     while True:
-        content = (_HEADER + complaint if not as_json else "") + text if complaint == "" else _commented(complaint) + text
+        content = (
+            (_HEADER + complaint if not as_json else "") + text if complaint == "" else _commented(complaint) + text
+        )
         edited, path = _edit(content, as_json, path)
         body = _without_comments(edited)
         if _without_comments(content) == body:
@@ -84,7 +86,10 @@ def _commented(complaint: str) -> str:
 
 def _nothing(failed: bool, path: str) -> int:
     if failed:
-        print(f'error: Edit cancelled, no valid changes were saved.\nA copy of your changes has been stored to "{path}"', file=sys.stderr)
+        print(
+            f'error: Edit cancelled, no valid changes were saved.\nA copy of your changes has been stored to "{path}"',
+            file=sys.stderr,
+        )
         raise Quiet(1)
     os.unlink(path)
     print("Edit cancelled, no changes made.")
@@ -158,7 +163,10 @@ def _send(session: Session, found: list[Found], originals: list[Any], edited: li
     from wherry.cli.kubectl.three_way import two_way
 
     failed: list[str] = []
-    by_name = {(one.resource.kind, (obj.get("metadata") or {}).get("name")): (one, obj) for one, obj in zip(found, originals, strict=True)}
+    by_name = {
+        (one.resource.kind, (obj.get("metadata") or {}).get("name")): (one, obj)
+        for one, obj in zip(found, originals, strict=True)
+    }
     for new in edited:
         name = (new.get("metadata") or {}).get("name")
         pair = by_name.get((new.get("kind"), name))

@@ -32,23 +32,43 @@ def run(session: Session) -> int:
     if not arguments or options.dash_at == 0 and not options["filename"]:
         raise UsageError("pod, type/name or --filename must be specified")
     if options.dash_at < 0 and len(arguments) > 1:
-        raise KubectlError("exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- [COMMAND] instead" + f"\nSee 'kubectl exec -h' for help and examples")
+        raise KubectlError(
+            "exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- [COMMAND] instead"
+            + f"\nSee 'kubectl exec -h' for help and examples"
+        )
     command = arguments[1:]
     if not command:
         raise UsageError("you must specify at least one command for the container")
     pod = one_pod(session, arguments[0])
     return execute(
-        session, pod.namespace, pod.object, options["container"], command, stdin=options["stdin"], tty=options["tty"], quiet=options["quiet"]
+        session,
+        pod.namespace,
+        pod.object,
+        options["container"],
+        command,
+        stdin=options["stdin"],
+        tty=options["tty"],
+        quiet=options["quiet"],
     )
 
 
 def execute(
-    session: Session, namespace: str, pod: Any, container: str, command: list[str], *, stdin: bool, tty: bool, quiet: bool
+    session: Session,
+    namespace: str,
+    pod: Any,
+    container: str,
+    command: list[str],
+    *,
+    stdin: bool,
+    tty: bool,
+    quiet: bool,
 ) -> int:
     """Run a command with our own streams."""
     name = pod["metadata"]["name"]
     if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-        raise KubectlError(f"cannot exec into a container in a completed pod; current phase is {pod['status']['phase']}")
+        raise KubectlError(
+            f"cannot exec into a container in a completed pod; current phase is {pod['status']['phase']}"
+        )
     container = container_of(session, pod, container, tell=not quiet)
     if tty and not stdin:
         tty = True

@@ -72,7 +72,8 @@ def run(session: Session) -> int:
         raise UsageError("--output-watch-events option can only be used with --watch or --watch-only")
     if options["show-labels"] and name not in ("", "wide"):
         raise KubectlError(
-            f"--show-labels option cannot be used with {name} printer" if name in ("custom-columns", "custom-columns-file")
+            f"--show-labels option cannot be used with {name} printer"
+            if name in ("custom-columns", "custom-columns-file")
             else "--show-labels option cannot be used with " + name + " printer"
         )
     documents = None
@@ -202,7 +203,8 @@ def as_table(body: Any) -> Any:
     from wherry.cli.kubectl.times import age
 
     rows = [
-        {"cells": [i["metadata"].get("name", ""), age(i["metadata"].get("creationTimestamp"))], "object": i} for i in items
+        {"cells": [i["metadata"].get("name", ""), age(i["metadata"].get("creationTimestamp"))], "object": i}
+        for i in items
     ]
     return {"columnDefinitions": columns, "rows": rows, "metadata": body.get("metadata")}
 

@@ -22,7 +22,9 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
+TABLE = (
+    "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
+)
 
 _REASONS = {
     400: ("BadRequest", "the server rejected our request for an unknown reason"),
@@ -182,9 +184,7 @@ class HTTP:
                 f"The connection to the server {self._named()} was refused - did you specify the right host or port?"
             ) from error
         except TimeoutError as error:
-            raise CannotConnect(
-                f"Unable to connect to the server: dial tcp {self.authority}: i/o timeout"
-            ) from error
+            raise CannotConnect(f"Unable to connect to the server: dial tcp {self.authority}: i/o timeout") from error
         except socket.gaierror as error:
             raise CannotConnect(
                 f"Unable to connect to the server: dial tcp: lookup {self.host}: no such host"
@@ -207,9 +207,7 @@ class HTTP:
                 why = f"x509: certificate is not valid for {name}"
             elif error.verify_code == 10:
                 why = "x509: certificate has expired or is not yet valid"
-            raise CannotConnect(
-                f"Unable to connect to the server: tls: failed to verify certificate: {why}"
-            ) from error
+            raise CannotConnect(f"Unable to connect to the server: tls: failed to verify certificate: {why}") from error
         except (ssl.SSLError, ConnectionError) as error:
             connection.close()
             raise CannotConnect(f"Unable to connect to the server: {error}") from error

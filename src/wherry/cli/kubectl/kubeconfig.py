@@ -31,7 +31,9 @@ def read(path: str) -> Config | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise KubectlError(f'error loading config file "{path}": open {path}: {(error.strerror or "").lower()}') from error
+        raise KubectlError(
+            f'error loading config file "{path}": open {path}: {(error.strerror or "").lower()}'
+        ) from error
     config: Any
     if text.lstrip()[:1] == b"{":
         import json
@@ -93,9 +95,13 @@ class Access:
                 if options.shared("context"):
                     raise KubectlError(f'context "{name}" does not exist')
             context = config["contexts"].get(name, {})
-        self.cluster: Config = self._section(config, "clusters", "cluster", options.shared("cluster") or context.get("cluster"))
+        self.cluster: Config = self._section(
+            config, "clusters", "cluster", options.shared("cluster") or context.get("cluster")
+        )
         self.user: Config = self._section(config, "users", "auth info", options.shared("user") or context.get("user"))
-        self.namespace: str = options.shared("namespace") or context.get("namespace") or _own_namespace(config) or "default"
+        self.namespace: str = (
+            options.shared("namespace") or context.get("namespace") or _own_namespace(config) or "default"
+        )
         self.server: str = str(options.shared("server") or self.cluster.get("server") or _in_cluster(config, self))
         if not self.server.startswith(("http://", "https://")):
             self.server = "http://" + self.server
@@ -134,8 +140,10 @@ _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 def _is_inside(config: Config) -> bool:
-    return not config["clusters"] and bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and os.path.exists(
-        f"{_SERVICE_ACCOUNT}/token"
+    return (
+        not config["clusters"]
+        and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+        and os.path.exists(f"{_SERVICE_ACCOUNT}/token")
     )
 
 

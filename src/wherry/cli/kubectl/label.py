@@ -1,7 +1,16 @@
 """`kubectl label`."""
 
 from wherry.cli.kubectl.flags import Flag
-from wherry.cli.kubectl.session import ALL_NAMESPACES, DRY_RUN, FIELD_SELECTOR, FILES, MANAGER, PRINTING, SELECTOR, Session
+from wherry.cli.kubectl.session import (
+    ALL_NAMESPACES,
+    DRY_RUN,
+    FIELD_SELECTOR,
+    FILES,
+    MANAGER,
+    PRINTING,
+    SELECTOR,
+    Session,
+)
 
 HELP = "Update the labels on a resource. `KEY=VALUE` sets a label, `KEY-` removes it."
 EXAMPLES = """

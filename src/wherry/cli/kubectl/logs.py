@@ -43,11 +43,15 @@ def run(session: Session) -> int:
     options = session.options
     arguments = options.arguments
     if not arguments and not options["selector"]:
-        raise UsageError("expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command")
+        raise UsageError(
+            "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command"
+        )
     if arguments and options["selector"]:
         raise UsageError("only a selector (-l) or a POD name is allowed")
     if len(arguments) > 2:
-        raise UsageError("expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command")
+        raise UsageError(
+            "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command"
+        )
     container = options["container"]
     if len(arguments) == 2:
         if container:
@@ -62,7 +66,11 @@ def run(session: Session) -> int:
     if options["limit-bytes"] < 0:
         raise KubectlError("--limit-bytes must be greater than 0")
     if options["previous"] and options["follow"]:
-        raise KubectlError("only one of follow (-f) or previous (-p) is allowed" if False else "only one of follow (-f) or previous (-p) is allowed")
+        raise KubectlError(
+            "only one of follow (-f) or previous (-p) is allowed"
+            if False
+            else "only one of follow (-f) or previous (-p) is allowed"
+        )
     sources = _sources(session, arguments, container)
     if not sources:
         return 0
@@ -89,7 +97,9 @@ def _sources(session: Session, arguments: list[str], container: str) -> list[tup
     if options["selector"]:
         resource = session.find("pods")
         query = {"labelSelector": options["selector"]}
-        pods = [{"kind": "Pod", **p} for p in session.http.get(resource.path(session.namespace), query).get("items") or ()]
+        pods = [
+            {"kind": "Pod", **p} for p in session.http.get(resource.path(session.namespace), query).get("items") or ()
+        ]
         if not pods:
             session.say(f"No resources found in {session.namespace} namespace.")
     else:
@@ -109,12 +119,18 @@ def _sources(session: Session, arguments: list[str], container: str) -> list[tup
         if options["all-containers"]:
             spec = pod["spec"]
             names = [
-                c["name"] for field in ("initContainers", "containers", "ephemeralContainers") for c in spec.get(field) or ()
+                c["name"]
+                for field in ("initContainers", "containers", "ephemeralContainers")
+                for c in spec.get(field) or ()
             ]
             sources += [(pod, name) for name in names]
         elif container:
             if container not in container_names(pod):
-                raise KubectlError(f"container {container} is not valid for pod {pod['metadata']['name']}" if False else f"container {container} is not valid for pod {pod['metadata']['name']}")
+                raise KubectlError(
+                    f"container {container} is not valid for pod {pod['metadata']['name']}"
+                    if False
+                    else f"container {container} is not valid for pod {pod['metadata']['name']}"
+                )
             sources.append((pod, container))
         else:
             sources.append((pod, container_of(session, pod, "")))

@@ -49,9 +49,7 @@ def _texts(name: str, recursive: bool) -> Iterator[tuple[str, bytes]]:
         if os.path.isdir(path):
             inside = list(_folder(path, recursive))
             if not inside:
-                raise KubectlError(
-                    f"error reading [{path}]: recognized file extensions are [{' '.join(EXTENSIONS)}]"
-                )
+                raise KubectlError(f"error reading [{path}]: recognized file extensions are [{' '.join(EXTENSIONS)}]")
             for file in inside:
                 yield file, _file(file)
         else:
@@ -87,7 +85,9 @@ def _download(url: str) -> bytes:
             data: bytes = response.read()
             return data
     except urllib.error.HTTPError as error:
-        raise KubectlError(f'unable to read URL "{url}", server reported {error.code} {error.reason}, status code={error.code}') from error
+        raise KubectlError(
+            f'unable to read URL "{url}", server reported {error.code} {error.reason}, status code={error.code}'
+        ) from error
     except (urllib.error.URLError, OSError) as error:
         raise KubectlError(f'Get "{url}": {getattr(error, "reason", error)}') from error
 

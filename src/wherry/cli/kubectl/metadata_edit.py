@@ -19,7 +19,11 @@ def edit(session: Session, field: str, noun: str, done: str) -> int:
     if not new and not removed and not options["list"]:
         raise UsageError(f"at least one {noun} update is required")
     if options["list"] and (new or removed):
-        raise UsageError("when specifying --list, label update arguments may not be specified" if noun == "label" else f"when specifying --list, {noun} update arguments may not be specified")
+        raise UsageError(
+            "when specifying --list, label update arguments may not be specified"
+            if noun == "label"
+            else f"when specifying --list, {noun} update arguments may not be specified"
+        )
     local = options["local"] or session.dry_run == "client"
     errors: list[KubectlError] = []
     for found in _objects(session, resources, errors, files):
@@ -82,7 +86,9 @@ def _changes(words: list[str], noun: str) -> tuple[dict[str, str], list[str]]:
             raise KubectlError(f"unknown {noun} spec: {word}" if noun != "label" else f"unknown label spec: {word}")
     for key in removed:
         if key in new:
-            raise KubectlError(f"can not both modify and remove {'a label' if noun == 'label' else 'an annotation'} in the same command")
+            raise KubectlError(
+                f"can not both modify and remove {'a label' if noun == 'label' else 'an annotation'} in the same command"
+            )
     return new, removed
 
 
@@ -108,7 +114,9 @@ def _apply(
             if key in own and own[key] != value:
                 if noun == "label":
                     raise KubectlError(f"'{key}' already has a value ({own[key]}), and --overwrite is false")
-                raise KubectlError(f"--overwrite is false but found the following declared annotation(s): '{key}' already has a value ({own[key]})")
+                raise KubectlError(
+                    f"--overwrite is false but found the following declared annotation(s): '{key}' already has a value ({own[key]})"
+                )
     for key in removed:
         if key not in own:
             print(f'{noun} "{key}" not found.')

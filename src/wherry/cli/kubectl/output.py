@@ -39,8 +39,23 @@ def split_format(options: Options, *, get: bool = False) -> tuple[str, str]:
     known = GET_FORMATS if get else FORMATS
     if name and name not in known:
         allowed = _GET_ALLOWED if get else _ALLOWED
-        raise KubectlError(f'unable to match a printer suitable for the output format "{text}", allowed formats are: {allowed}')
-    if options.get("template") and not argument and name in ("go-template", "template", "go-template-file", "templatefile", "jsonpath", "jsonpath-file", "jsonpath-as-json"):
+        raise KubectlError(
+            f'unable to match a printer suitable for the output format "{text}", allowed formats are: {allowed}'
+        )
+    if (
+        options.get("template")
+        and not argument
+        and name
+        in (
+            "go-template",
+            "template",
+            "go-template-file",
+            "templatefile",
+            "jsonpath",
+            "jsonpath-file",
+            "jsonpath-as-json",
+        )
+    ):
         argument = options["template"]
     return name, argument
 
@@ -103,7 +118,9 @@ def _text_of(path: str, noun: str) -> str:
         with open(path) as file:
             return file.read()
     except OSError as error:
-        raise KubectlError(f"error reading --template {path}, open {path}: {(error.strerror or '').lower()}\n") from error
+        raise KubectlError(
+            f"error reading --template {path}, open {path}: {(error.strerror or '').lower()}\n"
+        ) from error
 
 
 def relaxed(expression: str) -> str:
@@ -173,9 +190,7 @@ def _go_template(name: str, argument: str, options: Options) -> Any:
         try:
             return template.execute(obj)
         except gotemplate.TemplateError as error:
-            raise KubectlError(
-                f"error executing template {json.dumps(text)}: {error}"
-            ) from error
+            raise KubectlError(f"error executing template {json.dumps(text)}: {error}") from error
 
     return render
 
@@ -198,7 +213,9 @@ def custom_columns(name: str, argument: str) -> list[tuple[str, str]]:
             raise KubectlError("custom-columns format specified but no custom columns given")
         headers, paths = (_text_of(argument, name).split("\n") + [""])[:2]
         if len(headers.split()) != len(paths.split()):
-            raise KubectlError(f"number of columns ({len(headers.split())}) and spec ({len(paths.split())}) do not match")
+            raise KubectlError(
+                f"number of columns ({len(headers.split())}) and spec ({len(paths.split())}) do not match"
+            )
         return [(h, relaxed(p)) for h, p in zip(headers.split(), paths.split(), strict=True)]
     if not argument:
         raise KubectlError("custom-columns format specified but no custom columns given")

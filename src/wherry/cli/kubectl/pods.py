@@ -40,7 +40,11 @@ def selector_of(found: Found) -> str:
     if kind in ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job") and spec.get("selector"):
         return format_label_selector(spec["selector"])
     group = f"{kind}.{found.resource.group}" if found.resource.group else kind
-    raise KubectlError(f"cannot get the pods of {found.resource.name}/{found.name}: selector for {group} not implemented" if False else f"selector for {group} not implemented")
+    raise KubectlError(
+        f"cannot get the pods of {found.resource.name}/{found.name}: selector for {group} not implemented"
+        if False
+        else f"selector for {group} not implemented"
+    )
 
 
 def pods_of(session: Session, found: Found) -> list[Object]:
@@ -65,12 +69,19 @@ def _preference(pod: Object) -> Any:
     status = pod.get("status") or {}
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
     phase = {"Running": 0, "Pending": 2}.get(status.get("phase"), 1)
-    return (not (pod.get("spec") or {}).get("nodeName"), phase, not ready, pod["metadata"].get("creationTimestamp") or "")
+    return (
+        not (pod.get("spec") or {}).get("nodeName"),
+        phase,
+        not ready,
+        pod["metadata"].get("creationTimestamp") or "",
+    )
 
 
 def container_names(pod: Object) -> list[str]:
     spec = pod.get("spec") or {}
-    return [c["name"] for field in ("containers", "initContainers", "ephemeralContainers") for c in spec.get(field) or ()]
+    return [
+        c["name"] for field in ("containers", "initContainers", "ephemeralContainers") for c in spec.get(field) or ()
+    ]
 
 
 def container_of(session: Session, pod: Object, name: str, *, tell: bool = True) -> str:

@@ -52,7 +52,9 @@ def run(session: Session) -> int:
                 try:
                     listener = _listen(host, local)
                 except OSError as error:
-                    failed.append(f"listen tcp{6 if ':' in host else 4} {f'[{host}]' if ':' in host else host}:{local}: bind: {(error.strerror or str(error)).lower()}")
+                    failed.append(
+                        f"listen tcp{6 if ':' in host else 4} {f'[{host}]' if ':' in host else host}:{local}: bind: {(error.strerror or str(error)).lower()}"
+                    )
                     continue
                 local = listener.getsockname()[1]
                 shown = f"[{host}]" if ":" in host else host
@@ -61,7 +63,10 @@ def run(session: Session) -> int:
                 opened = True
         if not opened:
             detail = " ".join(failed)
-            raise KubectlError(f"unable to listen on port {local}: Listeners failed to create with the following errors: [unable to create listener: Error {detail}]\nerror: unable to listen on any of the requested ports: [{{{local} {remote_port}}}]", prefix="Unable to listen on port: " if False else "")
+            raise KubectlError(
+                f"unable to listen on port {local}: Listeners failed to create with the following errors: [unable to create listener: Error {detail}]\nerror: unable to listen on any of the requested ports: [{{{local} {remote_port}}}]",
+                prefix="Unable to listen on port: " if False else "",
+            )
     path = pod.resource.path(pod.namespace, pod.name, "portforward")
     for listener, remote_port in listeners:
         threading.Thread(target=_accept, args=(session, listener, path, remote_port), daemon=True).start()
@@ -94,7 +99,9 @@ def _pair(session: Session, word: str, found: Found, pod: Found) -> tuple[int, i
     if not colon and not wanted.isdigit():
         return _service_or_pod_number(wanted, found, target), target
     if not local.isdigit() or not 0 <= int(local) <= 65535:
-        raise KubectlError(f'error parsing local port \'{local}\': strconv.ParseUint: parsing "{local}": invalid syntax')
+        raise KubectlError(
+            f"error parsing local port '{local}': strconv.ParseUint: parsing \"{local}\": invalid syntax"
+        )
     return int(local), target
 
 
@@ -116,7 +123,11 @@ def _pod_port(word: str, found: Found, pod: Found) -> int:
                 wanted = port.get("targetPort") or port["port"]
                 break
         else:
-            raise KubectlError(f"Service {found.name} does not have a service port {word}" if isinstance(wanted, int) else f"Service '{found.name}' does not have a named port '{word}'")
+            raise KubectlError(
+                f"Service {found.name} does not have a service port {word}"
+                if isinstance(wanted, int)
+                else f"Service '{found.name}' does not have a named port '{word}'"
+            )
     if isinstance(wanted, int):
         if not 0 < wanted <= 65535:
             raise KubectlError("remote port must be > 0")
@@ -155,7 +166,10 @@ def _forward(session: Session, connection: socket.socket, path: str, port: int) 
         if headers.pop(channel, False):
             data = data[2:]
         if channel == 1 and data:
-            print(f"E portforward: an error occurred forwarding {connection.getsockname()[1]} -> {port}: {data.decode(errors='replace')}", file=sys.stderr)
+            print(
+                f"E portforward: an error occurred forwarding {connection.getsockname()[1]} -> {port}: {data.decode(errors='replace')}",
+                file=sys.stderr,
+            )
             break
         if channel == 0 and data:
             try:

@@ -63,7 +63,9 @@ def run(
                 status = json.loads(data)
     ws.close()
     if status is None:
-        raise KubectlError("error reading from error stream: next reader: websocket: close 1006 (abnormal closure): unexpected EOF")
+        raise KubectlError(
+            "error reading from error stream: next reader: websocket: close 1006 (abnormal closure): unexpected EOF"
+        )
     return finish(status)
 
 

@@ -61,7 +61,10 @@ def run(session: Session) -> int:
                 if not current_version:
                     # A replacement without a version takes the present one, as a file that nobody has read has none.
                     live = session.http.get(target.resource.path(target.namespace, target.name))
-                    obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}
+                    obj = {
+                        **obj,
+                        "metadata": {**obj["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]},
+                    }
                 obj = session.http.request("PUT", path, session.write_query("kubectl-replace"), obj)
         except ServerError as error:
             errors.append(error.within(f'error when replacing "{target.document.source}"'))

@@ -44,7 +44,9 @@ def _replica_sets(session: Session, one: Found) -> list[Revision]:
         annotations = item["metadata"].get("annotations") or {}
         if not annotations.get(_REVISION):
             continue
-        found.append(Revision(int(annotations[_REVISION]), item["spec"]["template"], annotations.get(CHANGE_CAUSE, ""), item))
+        found.append(
+            Revision(int(annotations[_REVISION]), item["spec"]["template"], annotations.get(CHANGE_CAUSE, ""), item)
+        )
     return sorted(found, key=lambda revision: revision.number)
 
 

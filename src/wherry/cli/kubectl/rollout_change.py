@@ -40,7 +40,9 @@ def _patch(one: Found, verb: str) -> dict[str, Any]:
     shown = f'{label} "{one.name}"'
     if verb == "restart":
         if kind not in ("Deployment", "DaemonSet", "StatefulSet"):
-            raise KubectlError(f'{shown if one.resource.group else f"{one.resource.name} {chr(34)}{one.name}{chr(34)}"} restarting is not supported')
+            raise KubectlError(
+                f"{shown if one.resource.group else f'{one.resource.name} {chr(34)}{one.name}{chr(34)}'} restarting is not supported"
+            )
         if kind == "Deployment" and spec.get("paused"):
             raise KubectlError(f"{shown} can't restart paused deployment (run rollout resume first)")
         now = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime()) + _zone()

@@ -146,9 +146,15 @@ def _stateful_set(obj: Object, revision: int) -> tuple[str, bool]:
             )
         return f"partitioned roll out complete: {updated} new pods have been updated...", True
     if status.get("updateRevision") != status.get("currentRevision"):
-        return f"waiting for statefulset rolling update to complete {updated} pods at revision {status.get('updateRevision', '')}...", False
+        return (
+            f"waiting for statefulset rolling update to complete {updated} pods at revision {status.get('updateRevision', '')}...",
+            False,
+        )
     current = int(status.get("currentReplicas") or 0)
-    return f"statefulset rolling update complete {current} pods at revision {status.get('currentRevision', '')}...", True
+    return (
+        f"statefulset rolling update complete {current} pods at revision {status.get('currentRevision', '')}...",
+        True,
+    )
 
 
 VIEWERS = {"Deployment": _deployment, "DaemonSet": _daemon_set, "StatefulSet": _stateful_set}

@@ -62,7 +62,12 @@ def _undo(session: Session, one: Found) -> None:
         meta["labels"] = {k: v for k, v in (meta.get("labels") or {}).items() if k != "pod-template-hash"}
         template = {**template, "metadata": meta}
         if template == one.object["spec"]["template"]:
-            session.done(one.resource, one.name, f"skipped rollback (current template already matches revision {chosen.number})", one.object)
+            session.done(
+                one.resource,
+                one.name,
+                f"skipped rollback (current template already matches revision {chosen.number})",
+                one.object,
+            )
             return
         kept = {
             key: value
@@ -79,7 +84,12 @@ def _undo(session: Session, one: Found) -> None:
         result = session.http.request("PATCH", one.path, query, patch, content_type=JSON_PATCH)
     else:
         if template == one.object["spec"]["template"]:
-            session.done(one.resource, one.name, f"skipped rollback (current template already matches revision {chosen.number})", one.object)
+            session.done(
+                one.resource,
+                one.name,
+                f"skipped rollback (current template already matches revision {chosen.number})",
+                one.object,
+            )
             return
         data = chosen.object.get("data") or {}
         result = session.http.request("PATCH", one.path, query, data, content_type=STRATEGIC_PATCH)

@@ -83,5 +83,8 @@ def _wait(session: Session, one: Found, wanted: int) -> None:
         seen = int(status.get("observedGeneration") or 0) >= int(obj["metadata"].get("generation") or 0)
         return seen and int(status.get("replicas") or 0) == wanted
 
-    if until(session, one.resource, one.namespace, one.name, is_there, time.monotonic() + session.options["timeout"]) is None:
+    if (
+        until(session, one.resource, one.namespace, one.name, is_there, time.monotonic() + session.options["timeout"])
+        is None
+    ):
         raise KubectlError(f"timed out waiting for {one.name!r} to be synced")

@@ -51,7 +51,9 @@ def types_of(session: Session, words: str) -> list[Resource]:
     for word in words.split(","):
         if not word:
             raise KubectlError("arguments in resource/name form may not have more than one slash")
-        category = session.discovery.category(word.lower()) if word.isalpha() and len(word) < 16 and _may_be(word) else []
+        category = (
+            session.discovery.category(word.lower()) if word.isalpha() and len(word) < 16 and _may_be(word) else []
+        )
         found += category if category else [session.find(word)]
     return found
 
@@ -74,7 +76,9 @@ def select(
     """The targets of a command line. Raises KubectlError as kubectl's resource builder words it."""
     selector = bool(session.options.get("selector") or session.options.get("field-selector"))
     if documents is not None and (arguments or (selector and False)):
-        raise KubectlError("when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well")
+        raise KubectlError(
+            "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well"
+        )
     if documents is not None:
         return [target_of(session, document) for document in documents]
     if not arguments:
@@ -91,8 +95,11 @@ def select(
     if names and selector:
         raise KubectlError("name cannot be provided when a selector is specified")
     if names and all_of_type and session.options.get("all"):
-        raise KubectlError("setting 'all' parameter but found a non empty selector. " if selector else
-                           "name cannot be provided when a selector is specified")
+        raise KubectlError(
+            "setting 'all' parameter but found a non empty selector. "
+            if selector
+            else "name cannot be provided when a selector is specified"
+        )
     if not names:
         if need_name and not selector and not all_of_type:
             raise KubectlError("resource(s) were provided, but no name was specified")
@@ -114,9 +121,7 @@ def _slashed(session: Session, word: str, all_namespaces: bool, selector: bool) 
     if len(parts) != 2:
         raise KubectlError("arguments in resource/name form may not have more than one slash")
     if not parts[0] or not parts[1]:
-        raise KubectlError(
-            "arguments in resource/name form must have a single resource and name"
-        )
+        raise KubectlError("arguments in resource/name form must have a single resource and name")
     if selector:
         raise KubectlError("name cannot be provided when a selector is specified")
     if all_namespaces:
@@ -155,8 +160,8 @@ def target_of(session: Session, document: Document) -> Target:
         own = metadata.get("namespace") or ""
         if own and session.is_namespace_given and own != session.namespace:
             raise KubectlError(
-                f"the namespace from the provided object \"{own}\" does not match the namespace "
-                f'"{session.namespace}". You must pass \'--namespace={own}\' to perform this operation.'
+                f'the namespace from the provided object "{own}" does not match the namespace '
+                f"\"{session.namespace}\". You must pass '--namespace={own}' to perform this operation."
             )
         namespace = own or session.namespace
         if not own:

@@ -87,13 +87,11 @@ class Session:
         value = str(self.options.get("dry-run", "none"))
         if value in ("", "unchanged"):
             raise KubectlError(
-                "--dry-run flag without a value was specified. A value must be set: \"none\", \"server\", or \"client\"."
+                '--dry-run flag without a value was specified. A value must be set: "none", "server", or "client".'
             )
         if value not in ("none", "client", "server"):
             if value in ("true", "false"):
-                raise KubectlError(
-                    f'Invalid dry-run value ({value}). Must be "none", "server", or "client".'
-                )
+                raise KubectlError(f'Invalid dry-run value ({value}). Must be "none", "server", or "client".')
             raise KubectlError(f'Invalid dry-run value ({value}). Must be "none", "server", or "client".')
         return value
 
@@ -114,10 +112,14 @@ class Session:
         value = str(self.options.get("validate", "strict")).lower()
         known = {"strict": "Strict", "true": "Strict", "warn": "Warn", "ignore": "Ignore", "false": "Ignore"}
         if value not in known:
-            raise KubectlError(f'invalid - validate option {value!r}; must be one of: strict (or true), warn, ignore (or false)')
+            raise KubectlError(
+                f"invalid - validate option {value!r}; must be one of: strict (or true), warn, ignore (or false)"
+            )
         return known[value]
 
-    def done(self, resource: Resource, name: str, what: str, obj: Object | None = None, *, dry: str | None = None) -> None:
+    def done(
+        self, resource: Resource, name: str, what: str, obj: Object | None = None, *, dry: str | None = None
+    ) -> None:
         """Say what was done (`pod/web created`), or print the object when -o asks for it."""
         mode = self.dry_run if dry is None and "dry-run" in self.options.flags else dry or "none"
         if self.options.get("output"):

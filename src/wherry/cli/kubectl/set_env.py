@@ -65,7 +65,9 @@ def run(session: Session) -> int:
         containers = pod_specs.chosen(spec, options["containers"])
         if not containers:
             raise KubectlError(
-                f"{one.resource.name}/{one.name} does not have any containers matching {options['containers']!r}".replace("'", '"')
+                f"{one.resource.name}/{one.name} does not have any containers matching {options['containers']!r}".replace(
+                    "'", '"'
+                )
             )
         for container in containers:
             _update(container, new, removed, options["overwrite"])
@@ -80,7 +82,9 @@ def _update(container: Object, new: list[Object], removed: list[str], overwrite:
         if at is None:
             env.append(dict(variable))
         elif not overwrite:
-            raise KubectlError(f"'{variable['name']}' already has a value ({env[at].get('value', '')}), and --overwrite is false")
+            raise KubectlError(
+                f"'{variable['name']}' already has a value ({env[at].get('value', '')}), and --overwrite is false"
+            )
         else:
             env[at] = dict(variable)
     env = [one for one in env if one["name"] not in removed]

@@ -17,8 +17,10 @@ FLAGS = pod_specs.FLAGS
 def run(session: Session) -> int:
     resources, words = pod_specs.split(session.options.arguments)
     if not resources and not session.options["filename"]:
-        raise UsageError("one or more resources must be specified as <resource> <name> or <resource>/<name>") if False else KubectlError(
-            "one or more resources must be specified as <resource> <name> or <resource>/<name>"
+        raise (
+            UsageError("one or more resources must be specified as <resource> <name> or <resource>/<name>")
+            if False
+            else KubectlError("one or more resources must be specified as <resource> <name> or <resource>/<name>")
         )
     images: dict[str, str] = {}
     for word in words:
@@ -29,7 +31,9 @@ def run(session: Session) -> int:
     if not images:
         raise KubectlError("at least one image update is required")
     if len(images) > 1 and "*" in images:
-        raise KubectlError("all containers are already specified by *, but saw more than one container_name=container_image pairs")
+        raise KubectlError(
+            "all containers are already specified by *, but saw more than one container_name=container_image pairs"
+        )
 
     def edit(one: Found, obj: Object) -> None:
         spec = pod_specs.pod_spec(obj)

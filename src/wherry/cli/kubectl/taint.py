@@ -40,7 +40,11 @@ def run(session: Session) -> int:
     kind, slash, name = resources[0].partition("/")
     resource = session.find(kind)
     if resource.name != "nodes":
-        raise KubectlError(f"invalid resource type {kind}, only node is supported" if False else f"invalid resource type {kind}, only node types are supported")
+        raise KubectlError(
+            f"invalid resource type {kind}, only node is supported"
+            if False
+            else f"invalid resource type {kind}, only node types are supported"
+        )
     names = ([name] if slash else []) + [word.partition("/")[2] or word for word in resources[1:]]
     if not changes:
         raise UsageError("at least one taint update is required")
@@ -89,7 +93,7 @@ def _taint(session: Session, node: Any, new: list[dict[str, str]], removed: list
     for wanted in removed:
         match = [o for o in kept if o["key"] == wanted["key"] and wanted["effect"] in ("", o["effect"])]
         if not match:
-            shown = f'{wanted["key"]}:{wanted["effect"]}' if wanted["effect"] else wanted["key"]
+            shown = f"{wanted['key']}:{wanted['effect']}" if wanted["effect"] else wanted["key"]
             raise KubectlError(f'taint "{shown}" not found')
         gone += match
     kept = [o for o in kept if o not in gone]
@@ -98,7 +102,10 @@ def _taint(session: Session, node: Any, new: list[dict[str, str]], removed: list
     result = node.object
     if session.dry_run != "client":
         query = session.write_query("kubectl-taint", validate=False)
-        patch = {"spec": {"taints": taints or None}, "metadata": {"resourceVersion": node.object["metadata"]["resourceVersion"]}}
+        patch = {
+            "spec": {"taints": taints or None},
+            "metadata": {"resourceVersion": node.object["metadata"]["resourceVersion"]},
+        }
         body = {**patch, "spec": {"taints": [{"$patch": "replace"}, *taints] if taints else None}}
         result = session.http.request("PATCH", node.path, query, body, content_type=STRATEGIC_PATCH)
     session.done(node.resource, node.name, done, result)

@@ -23,7 +23,9 @@ def overview(groups: dict[str, dict[str, tuple[str, str]]]) -> str:
 
 
 def global_options() -> str:
-    return "The following options can be passed to any command:\n\n" + "\n\n".join(_flag(flag) for flag in GLOBAL) + "\n"
+    return (
+        "The following options can be passed to any command:\n\n" + "\n\n".join(_flag(flag) for flag in GLOBAL) + "\n"
+    )
 
 
 def _flag(flag: Flag) -> str:

@@ -36,7 +36,9 @@ class _Lines:
 def watch(session: Session, targets: list[Target], name: str, argument: str) -> int:
     if len(targets) != 1:
         if len({t.resource for t in targets}) == 1:
-            raise KubectlError("watch is only supported on individual resources and resource collections - more than 1 resource was found")
+            raise KubectlError(
+                "watch is only supported on individual resources and resource collections - more than 1 resource was found"
+            )
         raise KubectlError("watch is only supported on individual resources and resource collections")
     target = targets[0]
     options = session.options

@@ -409,13 +409,24 @@ class Networks:
             del self._sandboxes[container_id]
 
     def _unpublish(self, published: Published) -> None:
-        if published:
-            table = self._instance.nft_table
-            # Added first, as an element that is not there (a failed start) would make the whole deletion fail.
-            document = firewall.port_elements("add", table, published) + firewall.port_elements(
-                "delete", table, published
-            )
+        if not published:
+            return
+        table = self._instance.nft_table
+        # Added first, as an element that is not there (a failed start) would make the whole deletion fail.
+        document = firewall.port_elements("add", table, published) + firewall.port_elements("delete", table, published)
+        try:
             self._nft.run(document)
+        except NftError as error:
+            # Somebody else has been at the table, or we are wrong about it: write it anew, without these.
+            log.warning("writing the table %s anew: %s", table, error)
+            left = [port for sandbox in self._sandboxes.values() for port in sandbox.published()]
+            left = [port for port in left if port not in published]
+            self._nft.run(firewall.whole_table(table, self._registry.rules(), left))
+
+    def _republish(self, before: Published, after: Published) -> None:
+        self._unpublish(before)
+        if after:
+            self._nft.run(firewall.port_elements("add", self._instance.nft_table, after))
 
     def _disable(self, endpoints: Iterable[Endpoint]) -> None:
         """Let the host's ends carry nothing more, as the addresses are free from now on; the links themselves go with
@@ -469,9 +480,13 @@ class Networks:
         self._emit("connect", network, container=view.id)
 
     async def _plug_in(self, sandbox: Sandbox, network: Network, config: dict[str, Any]) -> None:
+        before = sandbox.published()
         endpoint = self._reserve_endpoint(sandbox, network, config)
         try:
             await asyncio.to_thread(self._wire_more, sandbox, endpoint)
+            if before != (after := sandbox.published()):
+                # The new network is the way out from now on, and so the way in.
+                await asyncio.to_thread(self._republish, before, after)
             if not sandbox.resolver and not network.is_default:
                 await self._serving.start_resolver(sandbox)
             self._serving.publish_names(sandbox, endpoint)
@@ -534,8 +549,7 @@ class Networks:
         sandboxes.unplug(self._netlink, [gone.link])
         after = sandbox.published()
         if before != after:
-            self._unpublish(before)
-            self._nft.run(firewall.port_elements("add", self._instance.nft_table, after))
+            self._republish(before, after)
         gateways = _gateways(sandbox)
         with run_inside(sandbox.netns, Netlink) as inside:
             sandboxes.wire(self._netlink, inside, -1, [], gateways)

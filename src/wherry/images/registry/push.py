@@ -6,7 +6,6 @@ sent again: it is found by digest, or mounted from another repository of the sam
 
 import asyncio
 import hashlib
-import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from .. import archives
 from ..blobs import canonical_json
 from ..catalog import Catalog, Image, RemoteLayer
 from ..errors import ImageError, Unauthorized
+from ..gzipping import compress
 from ..layers import Layer, LayerStore
 from ..manifests import CONFIG_DOCKER, LAYER_DOCKER, MANIFEST_DOCKER
 from ..references import Reference, parse_reference
@@ -22,7 +22,6 @@ from ..threads import drain
 from .client import RegistryClient
 
 _PARALLEL = 5
-_LEVEL = 3
 _CHUNK = 1 << 20
 
 
@@ -153,21 +152,21 @@ class _Compressed:
         self.written = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        encoder = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
         pending: list[bytes] = []
         size = 0
-        for chunk in self._chunks:
-            self.read += len(chunk)
-            data = encoder.compress(chunk)
-            if data:
-                pending.append(data)
-                size += len(data)
+        for data in compress(self._counted()):
+            pending.append(data)
+            size += len(data)
             if size >= _CHUNK:
                 yield self._out(b"".join(pending))
                 pending.clear()
                 size = 0
-        pending.append(encoder.flush())
         yield self._out(b"".join(pending))
+
+    def _counted(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self.read += len(chunk)
+            yield chunk
 
     def _out(self, data: bytes) -> bytes:
         self._hash.update(data)

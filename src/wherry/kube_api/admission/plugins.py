@@ -12,6 +12,7 @@ from wherry.kube_api.admission.pod_security import PodSecurity
 from wherry.kube_api.admission.pods import PodDefaults
 from wherry.kube_api.admission.resource_quota import ResourceQuota
 from wherry.kube_api.admission.storage_class import DefaultStorageClass
+from wherry.kube_api.admission.volume_resize import VolumeResize
 from wherry.kube_api.admission.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def default_plugins(api: "Api") -> list[Plugin]:
         NodeRestriction(),
         PodSecurity(),
         Escalation(),
+        VolumeResize(),
         Webhooks(api),
         ResourceQuota(),
     ]

@@ -107,7 +107,6 @@ NODE_PROXIER = [
     rule(["list", "watch"], "networking.k8s.io", "servicecidrs networkpolicies ingresses ingressclasses"),
     rule(["patch", "update"], "networking.k8s.io", "ingresses/status"),
     rule(["patch", "update"], "core", "services/status"),
-    rule(["list", "watch"], "core", "secrets"),
     EVENTS,
 ]
 

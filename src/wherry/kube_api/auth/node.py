@@ -1,4 +1,5 @@
-"""The node authorizer: of secrets, config maps and claims, a kubelet reads those that its own pods name.
+"""The node authorizer: of secrets, config maps and claims, a kubelet reads those that its own pods name, and the
+secrets of Ingresses, which every node serves.
 
 What else a node may do stands in the role `system:node`; this narrows it.
 https://kubernetes.io/docs/reference/access-authn-authz/node/
@@ -39,7 +40,9 @@ class NodeAuthorizer:
                 return "can only read resources of this type"
             if not asked.namespace or not asked.name:
                 return "No Object name found"
-            if not any(asked.name in named(pod, asked.resource) for pod in self._pods(asked.namespace, node)):
+            if not any(asked.name in named(pod, asked.resource) for pod in self._pods(asked.namespace, node)) and not (
+                asked.resource == "secrets" and self._served(asked.namespace, asked.name)
+            ):
                 return NO_RELATION.format(node)
         if (
             asked.resource == "serviceaccounts"
@@ -51,6 +54,17 @@ class NodeAuthorizer:
         ):
             return NO_RELATION.format(node)
         return None
+
+    def _served(self, namespace: str, secret: str) -> bool:
+        """Whether an Ingress names the Secret: every node serves every Ingress."""
+        for entry in self._api.cache_of(builtin.INGRESSES).entries(namespace):
+            ingress = entry.shared()
+            annotations = ingress["metadata"].get("annotations") or {}
+            names = {one.get("secretName") for one in (ingress.get("spec") or {}).get("tls") or ()}
+            names.add(annotations.get("nginx.ingress.kubernetes.io/auth-secret", "").rpartition("/")[2])
+            if secret in names:
+                return True
+        return False
 
     def _pods(self, namespace: str, node: str) -> Iterator[Object]:
         for entry in self._api.cache_of(builtin.PODS).entries(namespace):

@@ -25,6 +25,7 @@ from wherry.kube_api.http.routes import Route, Router
 from wherry.kube_api.http.watching import HttpWatch
 from wherry.kube_api.objects import Entry
 from wherry.kube_api.subresources import find_action
+from wherry.kube_api.rules import check_action_body
 from wherry.kube_api.subresources.scale import has_scale, read_scale, write_scale
 from wherry.kube_api.verbs import patch as patch_module
 from wherry.kube_api.verbs.create import create
@@ -287,6 +288,7 @@ class App:
         body, call.raw = parse_body(request.body, request.headers.get("content-type", ""))
         action = find_action(call.resource, call.subresource)
         if action is not None:
+            check_action_body(call, body)
             result = await action(self._api, call, body)
             return json_response(result, status=201, headers=_warnings(call))
         if call.subresource or (call.name and not call.subresource):

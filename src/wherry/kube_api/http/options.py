@@ -3,6 +3,7 @@
 from typing import Any
 
 from wherry.kube_api.call import Call, DeleteOptions
+from wherry.kube_api.rules import check_delete_options
 from wherry.schema import errors
 
 
@@ -52,6 +53,8 @@ def set_dry_run(call: Call, values: list[str]) -> None:
 def delete_options(call: Call, query: dict[str, list[str]], body: Any) -> DeleteOptions:
     """From the body (a DeleteOptions) or, without one, from the query."""
     options = DeleteOptions()
+    if body is not None:
+        check_delete_options(body)
     if isinstance(body, dict) and body:
         preconditions = body.get("preconditions") or {}
         options.uid = preconditions.get("uid")
@@ -61,8 +64,6 @@ def delete_options(call: Call, query: dict[str, list[str]], body: Any) -> Delete
         options.orphan_dependents = body.get("orphanDependents")
         set_dry_run(call, body.get("dryRun") or [])
         return options
-    if body not in (None, {}):
-        raise errors.BadRequest("the body of a DELETE must be a DeleteOptions object")
     if "gracePeriodSeconds" in query:
         options.grace_period_seconds = _integer(query["gracePeriodSeconds"][0], "gracePeriodSeconds")
     if "propagationPolicy" in query:

@@ -100,6 +100,30 @@ class ServiceAddresses:
         raise errors.InternalError("failed to allocate a nodePort: range is full")
 
 
+def _check_families(obj: Object, spec: Object) -> None:
+    """The cluster has IPv4 addresses only. A headless service without selector may say what it likes."""
+    if spec.get("clusterIP") == "None" and not spec.get("selector"):
+        return
+    causes = [
+        errors.Cause(
+            "FieldValueInvalid", f'Invalid value: "{family}": not configured on this cluster',
+            f"spec.ipFamilies[{index}]",
+        )
+        for index, family in enumerate(spec.get("ipFamilies") or ())
+        if family != "IPv4"
+    ]  # fmt: skip
+    if spec.get("ipFamilyPolicy") == "RequireDualStack":
+        causes.append(
+            errors.Cause(
+                "FieldValueInvalid",
+                'Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services',
+                "spec.ipFamilyPolicy",
+            )
+        )
+    if causes:
+        raise errors.invalid("", "Service", obj["metadata"]["name"], causes)
+
+
 def node_ports(spec: Object) -> list[tuple[str, int]]:
     """(protocol, port) of every node port in a service's spec."""
     found = [
@@ -171,6 +195,7 @@ class ServiceStrategy(Strategy):
     ) -> None:
         if spec.get("type") == "ExternalName":
             return
+        _check_families(obj, spec)
         held = set(((old or {}).get("spec") or {}).get("clusterIPs") or ())
         wanted = spec.get("clusterIP") or ""
         spec.setdefault("ipFamilyPolicy", "SingleStack")

@@ -55,7 +55,7 @@ async def list_joined(api: Api, call: Call) -> Page:
 async def list_(api: Api, call: Call) -> Page:
     """Entries in the version that was asked for, in order of namespace and name. Raises Gone, BadRequest."""
     _check_options(call)
-    selection = Selection(call)
+    selection = Selection(call, api.selectable(call.resource))
     if call.continue_token:
         revision, start = _decode_token(call.continue_token, prefix_of(api.stored_as(call.resource)))
         if revision < 0:

@@ -27,7 +27,7 @@ class WatchStream:
         self._api = api
         self._call = call
         self._cache = api.cache_of(call.resource)
-        self._selection = Selection(call)
+        self._selection = Selection(call, api.selectable(call.resource))
         self._convert = api.is_view(call.resource)
         self.shared = self._selection.everything and self._selection.namespace is None and not self._convert
         """Whether every event can be served as the frame that all share."""

@@ -45,7 +45,7 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
         raise CliError("copying between containers is not supported")
     if not source_in and not target_in:
         raise CliError("must specify at least one container source")
-    if not source:
+    if not source and not source_in:
         raise CliError("source can not be empty")
     if not target:
         raise CliError("destination can not be empty")

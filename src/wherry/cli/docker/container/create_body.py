@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def create_body(flags: Flags, image: str, command: list[str]) -> dict[str, Any]:
     """The body. CliError says which flag does not fit."""
     attach = flags["attach"]
-    stdin = (flags["interactive"] and (not attach or "stdin" in attach)) or "stdin" in attach
+    stdin = flags["interactive"] or "stdin" in attach
     if flags["memory-swappiness"] != -1 and not 0 <= flags["memory-swappiness"] <= 100:
         raise CliError(f"invalid value: {flags['memory-swappiness']}. Valid memory swappiness range is 0-100")
     mac = flags["mac-address"].strip()
@@ -309,8 +309,6 @@ def _host_config(flags: Flags, binds: list[str], bindings: dict[str, Any], netwo
         "PidsLimit": flags["pids-limit"],
         "Ulimits": flags["ulimit"],
     }
-    if flags["kernel-memory"]:
-        config["KernelMemory"] = flags["kernel-memory"]
     for key, value in (
         ("Annotations", flags["annotation"]),
         ("StorageOpt", _pairs(flags["storage-opt"], "storage-opt")),

@@ -52,7 +52,6 @@ e,env env                            Set an environment variable (NAME=VALUE, or
   health-start-interval duration=0s  Time between two checks while it starts
   health-start-period duration=0s    Time to start in, before failures count
   health-timeout duration=0s         Time that one check may take
-  help                               Show this
 h,hostname string                    Host name
   init                               Run a small init that passes signals on and reaps processes
 i,interactive                        Keep standard input open
@@ -60,7 +59,7 @@ i,interactive                        Keep standard input open
   ip6 ip                             IPv6 address
   ipc string                         IPC mode
   isolation string                   Isolation technology
-  kernel-memory bytes                Limit of kernel memory
+  kernel-memory bytes                Accepted; kernels have no such limit any more
 l,label list                         Label (NAME=VALUE)
   label-file list                    Read labels from a file
   link link                          Link to another container

@@ -24,8 +24,13 @@ class Explained(CliError):
         super().__init__(f"docker: {message}\n\nRun '{cli.path} --help' for more information", code)
 
 
-def make(cli: Cli, flags: Flags, image: str, command: list[str]) -> tuple[str, dict[str, Any]]:
-    """Creates the container, pulling its image when that is wanted; its id and the body it was made of."""
+def make(
+    cli: Cli, flags: Flags, image: str, command: list[str], *, detached: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """Creates the container, pulling its image when that is wanted; its id and the body it was made of.
+
+    `detached` leaves all its streams unconnected.
+    """
     from wherry.cli.docker.pulling import pull
     from wherry.docker_api.client import DockerError
 
@@ -33,6 +38,8 @@ def make(cli: Cli, flags: Flags, image: str, command: list[str]) -> tuple[str, d
     if when not in ("always", "missing", "never", ""):
         raise CliError(f'invalid pull option: \'{when}\': must be one of "always", "missing" or "never"')
     body = create_body(flags, image, command)
+    if detached:
+        body |= dict.fromkeys(("AttachStdin", "AttachStdout", "AttachStderr", "StdinOnce"), False)
     cidfile = flags["cidfile"]
     if cidfile and os.path.exists(cidfile):
         raise CliError(f"container ID file found, make sure the other container isn't running or delete {cidfile}")

@@ -25,6 +25,15 @@ q,quiet            Only ids
 s,size             Add the sizes of files
 """
 
+_NOBODY = {"Id": "", "Command": "", "Created": 0, "State": "", "Status": ""}
+
+
+class _Nowhere:
+    """A Cli that prints nothing."""
+
+    def out(self, text: str) -> None:
+        return
+
 
 def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
     form = flags["format"]
@@ -33,7 +42,10 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
         last = 1
     if not form and not flags["quiet"]:
         form = str(cli.config.values.get("psFormat") or "")
-    size = flags["size"] or ".Size" in form
+    size = flags["size"] or ".Size" in form or "json ." in form
+    if "{{" in form and not form.startswith("table "):
+        # Tried on a container of no account, so that a wrong template is an error although there is none to list.
+        show(_Nowhere(), [container_row(_NOBODY, True)], COLUMNS, HEADERS, form, json_names=JSON_NAMES)
     query: dict[str, Any] = {
         "all": flags["all"] or None,
         "limit": last if last > 0 else None,

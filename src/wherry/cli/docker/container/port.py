@@ -23,7 +23,7 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
             raise CliError(f"Error: invalid port ({port})")
         bindings = ports.get(f"{port}/{protocol or 'tcp'}")
         if not bindings:
-            raise CliError(f"Error: No public port '{port}/{protocol or 'tcp'}' published for {arguments[0]}")
+            raise CliError(f"Error: No public port '{arguments[1]}' published for {arguments[0]}")
         for binding in bindings:
             cli.out(_address(binding))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wherry.cli.docker.errors import CliError
+from wherry.docker_api.client import DockerError
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -18,4 +19,9 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
     old, new = (name.strip() for name in arguments)
     if not old or not new:
         raise CliError("Error: Neither old nor new names may be empty")
-    cli.client.post(f"/containers/{old}/rename", {"name": new})
+    try:
+        cli.client.post(f"/containers/{old}/rename", {"name": new})
+    except DockerError as error:
+        raise CliError(
+            f"Error response from daemon: {error.message}\nError: failed to rename container named {old}"
+        ) from None

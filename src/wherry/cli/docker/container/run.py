@@ -43,13 +43,13 @@ INTERSPERSED = False
 def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
     detach, tty = flags["detach"], flags["tty"]
     if detach and flags["attach"]:
-        raise CliError("conflicting options: cannot specify both --attach and --detach", 125)
+        raise CliError("conflicting options: cannot specify both --attach and --detach")
     keys = detach_bytes(flags["detach-keys"] or cli.config.detach_keys)
-    stdin = (flags["interactive"] and not flags["attach"]) or "stdin" in flags["attach"]
+    stdin = flags["interactive"] or "stdin" in flags["attach"]
     if not detach:
         require_terminal(stdin, tty)
     try:
-        identity, body = make(cli, flags, arguments[0], arguments[1:])
+        identity, body = make(cli, flags, arguments[0], arguments[1:], detached=detach)
         if detach:
             cli.client.post(f"/containers/{identity}/start")
             cli.out(identity)

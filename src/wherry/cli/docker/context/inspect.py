@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from wherry.cli.docker.errors import CliError
 from wherry.cli.docker.inspection import inspect
 
 TYPE_CHECKING = False  # as typing's, without importing typing
@@ -23,6 +22,7 @@ f,format string    Print by this: json, or a Go template
 
 def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
     from wherry.cli.docker.program import default_host
+    from wherry.docker_api.client import DockerError
 
     contexts = cli.config.contexts()
 
@@ -32,12 +32,12 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
             endpoints = {"docker": {"Host": host, "SkipTLSVerify": False}}
             return {"Name": name, "Metadata": {}, "Endpoints": endpoints, "TLSMaterial": {}, "Storage": _IN_MEMORY}
         if name not in contexts:
-            raise CliError(f'context "{name}": context not found')
+            raise DockerError(404, cli.config.no_context(name))
         folder = os.path.join(cli.config.folder, "contexts")
         storage = {"MetadataPath": os.path.join(folder, "meta"), "TLSPath": os.path.join(folder, "tls")}
         return {**contexts[name], "TLSMaterial": {}, "Storage": storage}
 
-    return inspect(cli, arguments or [cli.context], fetch, flags["format"])
+    return inspect(cli, arguments or [cli.context], fetch, flags["format"], missing=cli.config.no_context)
 
 
 _IN_MEMORY = {"MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>"}

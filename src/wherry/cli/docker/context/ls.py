@@ -48,9 +48,9 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
     if flags["quiet"]:
         for row in rows:
             cli.out(row["Name"])
-        return
-    names = ["Current", "Description", "DockerEndpoint", "Error", "Name"]
-    show(cli, rows, COLUMNS, HEADERS, flags["format"], json_names=names)
+    else:
+        names = ["Current", "Description", "DockerEndpoint", "Error", "Name"]
+        show(cli, rows, COLUMNS, HEADERS, flags["format"], json_names=names)
     if os.environ.get("DOCKER_HOST"):
         cli.error(OVERRIDES)
 

@@ -21,7 +21,7 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
     if name == "default":
         cli.config.values.pop("currentContext", None)
     elif name not in cli.config.contexts():
-        raise CliError(f'context "{name}": context not found')
+        raise CliError(cli.config.no_context(name))
     else:
         cli.config.values["currentContext"] = name
     cli.config.save()

@@ -84,9 +84,9 @@ def file_sources(sources: list[str]) -> list[tuple[str, bytes]]:
         if not equals:
             key, path = os.path.basename(source.rstrip("/")), source
         elif not key:
-            raise KubectlError(f'key name for file path {path} missing')
+            raise KubectlError(f"key name for file path {path} missing")
         elif not path:
-            raise KubectlError(f'file path for key name {key} missing')
+            raise KubectlError(f"file path for key name {key} missing")
         if "=" in path:
             raise KubectlError("key names or file paths cannot contain '='")
         if os.path.isdir(path):
@@ -114,7 +114,9 @@ def env_sources(paths: list[str]) -> list[tuple[str, str]]:
                 continue
             key, equals, value = line.partition("=")
             if not re.fullmatch(r"[-._a-zA-Z][-._a-zA-Z0-9]*", key):
-                raise KubectlError(f'"{key}" is not a valid key name: a valid environment variable name must consist of alphabetic characters, digits, \'_\', \'-\', or \'.\', and must not start with a digit (line {number})')
+                raise KubectlError(
+                    f"\"{key}\" is not a valid key name: a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit (line {number})"
+                )
             found.append((key, value if equals else os.environ.get(key, "")))
     return found
 
@@ -124,7 +126,11 @@ def hashed(obj: Object, kind: str) -> str:
     import hashlib
     import json
 
-    parts: Any = {"kind": kind, "name": obj["metadata"]["name"], "data": obj.get("data") or ("" if kind == "ConfigMap" else "")}
+    parts: Any = {
+        "kind": kind,
+        "name": obj["metadata"]["name"],
+        "data": obj.get("data") or ("" if kind == "ConfigMap" else ""),
+    }
     if kind == "Secret":
         parts["type"] = obj.get("type", "")
     if obj.get("binaryData"):

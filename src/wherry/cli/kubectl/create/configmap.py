@@ -4,7 +4,16 @@ import base64
 import re
 from typing import Any
 
-from wherry.cli.kubectl.create.common import COMMON, env_sources, file_sources, finish, hashed, literals, metadata, name_of
+from wherry.cli.kubectl.create.common import (
+    COMMON,
+    env_sources,
+    file_sources,
+    finish,
+    hashed,
+    literals,
+    metadata,
+    name_of,
+)
 from wherry.cli.kubectl.errors import KubectlError
 from wherry.cli.kubectl.flags import Flag
 from wherry.cli.kubectl.session import Session
@@ -27,7 +36,7 @@ FLAGS = (
 def check_key(key: str, told: str) -> None:
     if not re.fullmatch(r"[-._a-zA-Z0-9]+", key) or key in (".", ".."):
         raise KubectlError(
-            f'"{key}" {told} a valid config key must consist of alphanumeric characters, \'-\', \'_\' or \'.\' '
+            f"\"{key}\" {told} a valid config key must consist of alphanumeric characters, '-', '_' or '.' "
             "(e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
         )
 

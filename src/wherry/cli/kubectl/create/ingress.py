@@ -19,7 +19,9 @@ FLAGS = (
     Flag("annotation", "", "array", (), "Annotations, as key=value."),
     Flag("class", "", "str", "", "The ingress class."),
     Flag("default-backend", "", "str", "", "Where all other traffic goes, as service:port."),
-    Flag("rule", "", "array", (), "Rules, as host/path=service:port[,tls[=secret]]; a path that ends in * is a prefix."),
+    Flag(
+        "rule", "", "array", (), "Rules, as host/path=service:port[,tls[=secret]]; a path that ends in * is a prefix."
+    ),
 )
 _RULE = re.compile(r"([^/]*)(/[^=]*)=([^:,=]+):([^,=]+)(?:,tls(?:=([^,]*))?)?\Z")
 

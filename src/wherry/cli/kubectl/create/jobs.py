@@ -58,11 +58,20 @@ def _job(session: Session, name: str) -> int:
         cron = session.http.get(resource.path(session.namespace, source))
         template = cron["spec"]["jobTemplate"]
         meta = template.get("metadata") or {}
-        obj["metadata"]["annotations"] = {**(meta.get("annotations") or {}), "cronjob.kubernetes.io/instantiate": "manual"}
+        obj["metadata"]["annotations"] = {
+            **(meta.get("annotations") or {}),
+            "cronjob.kubernetes.io/instantiate": "manual",
+        }
         if meta.get("labels"):
             obj["metadata"]["labels"] = meta["labels"]
         obj["metadata"]["ownerReferences"] = [
-            {"apiVersion": "batch/v1", "kind": "CronJob", "name": source, "uid": cron["metadata"]["uid"], "controller": True}
+            {
+                "apiVersion": "batch/v1",
+                "kind": "CronJob",
+                "name": source,
+                "uid": cron["metadata"]["uid"],
+                "controller": True,
+            }
         ]
         obj["spec"] = template["spec"]
     else:

@@ -58,7 +58,9 @@ def _rules(session: Session, cluster: bool) -> list[dict[str, Any]]:
     urls = options["non-resource-url"] if cluster else []
     if not options["resource"] and not urls:
         raise KubectlError(
-            "one of resource or nonResourceURL must be specified" if cluster else "at least one resource must be specified"
+            "one of resource or nonResourceURL must be specified"
+            if cluster
+            else "at least one resource must be specified"
         )
     groups: dict[str, list[str]] = {}
     for word in dict.fromkeys(options["resource"]):

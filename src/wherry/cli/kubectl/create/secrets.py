@@ -4,7 +4,16 @@ import base64
 import json
 from typing import Any
 
-from wherry.cli.kubectl.create.common import COMMON, env_sources, file_sources, finish, hashed, literals, metadata, name_of
+from wherry.cli.kubectl.create.common import (
+    COMMON,
+    env_sources,
+    file_sources,
+    finish,
+    hashed,
+    literals,
+    metadata,
+    name_of,
+)
 from wherry.cli.kubectl.create.configmap import check_key
 from wherry.cli.kubectl.errors import KubectlError
 from wherry.cli.kubectl.flags import Flag
@@ -81,9 +90,7 @@ def _tls(session: Session) -> dict[str, bytes]:
             with open(path, "rb") as file:
                 data[name] = file.read()
         except OSError as error:
-            raise KubectlError(
-                f"Cannot read file {path}, open {path}: {(error.strerror or '').lower()}"
-            ) from error
+            raise KubectlError(f"Cannot read file {path}, open {path}: {(error.strerror or '').lower()}") from error
     _check_pair(options["cert"], options["key"])
     return data
 
@@ -94,7 +101,11 @@ def _check_pair(cert: str, key: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except ssl.SSLError as error:
-        why = "private key does not match public key" if "MISMATCH" in str(error) else "failed to find any PEM data in certificate input"
+        why = (
+            "private key does not match public key"
+            if "MISMATCH" in str(error)
+            else "failed to find any PEM data in certificate input"
+        )
         raise KubectlError(f"tls: {why}") from error
 
 

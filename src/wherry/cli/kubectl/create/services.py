@@ -21,7 +21,12 @@ FLAGS = (
     Flag("node-port", "", "int", 0, "The port on each node."),
     Flag("external-name", "", "str", "", "The name that an ExternalName service stands for."),
 )
-_TYPES = {"clusterip": "ClusterIP", "nodeport": "NodePort", "loadbalancer": "LoadBalancer", "externalname": "ExternalName"}
+_TYPES = {
+    "clusterip": "ClusterIP",
+    "nodeport": "NodePort",
+    "loadbalancer": "LoadBalancer",
+    "externalname": "ExternalName",
+}
 
 
 def run(session: Session) -> int:
@@ -55,7 +60,11 @@ def run(session: Session) -> int:
 def _port(word: str, node_port: int) -> dict[str, Any]:
     first, colon, second = word.partition(":")
     if not first.isdigit() or not 0 <= int(first) <= 65535:
-        raise KubectlError(f"strconv.Atoi: parsing \"{first}\": invalid syntax" if not first.isdigit() else f"invalid port number {first}")
+        raise KubectlError(
+            f'strconv.Atoi: parsing "{first}": invalid syntax'
+            if not first.isdigit()
+            else f"invalid port number {first}"
+        )
     target: Any = second if colon else first
     if str(target).isdigit():
         target = int(target)

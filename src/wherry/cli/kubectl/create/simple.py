@@ -28,7 +28,9 @@ def run(session: Session) -> int:
     if word in ("namespace", "ns"):
         name = name_of(session)
         meta = metadata(session, name, namespaced=False)
-        return finish(session, "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta, "spec": {}, "status": {}})
+        return finish(
+            session, "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta, "spec": {}, "status": {}}
+        )
     if word in ("serviceaccount", "sa"):
         meta = metadata(session, name_of(session))
         obj = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
@@ -84,7 +86,9 @@ def _disruption_budget(session: Session) -> int:
         raise KubectlError("one of min-available or max-unavailable must be specified")
     if options["min-available"] and options["max-unavailable"]:
         raise KubectlError("min-available and max-unavailable cannot be both specified")
-    flag, field = ("min-available", "minAvailable") if options["min-available"] else ("max-unavailable", "maxUnavailable")
+    flag, field = (
+        ("min-available", "minAvailable") if options["min-available"] else ("max-unavailable", "maxUnavailable")
+    )
     value = options[flag]
     if not value.rstrip("%").isdigit():
         raise KubectlError(f"invalid format specified for {flag}")
