@@ -99,8 +99,8 @@ class Buildah:
         return done.stdout.decode(errors="replace")
 
     def build(self, context: Path, tag: str, options: list[str]) -> None:
-        self._run("bud", "-q", "--no-cache", "--identity-label=false", "--layers", "--isolation", "chroot", "--format", "docker", "--pull-never",
-                  "-t", tag, *options, str(context))  # fmt: skip
+        self._run("bud", "-q", "--no-cache", "--identity-label=false", "--layers", "--isolation", "chroot",
+                  "--format", "docker", "--pull-never", "-t", tag, *options, str(context))  # fmt: skip
 
     def outcome(self, tag: str, directory: Path) -> Outcome:
         container = self._run("from", "--pull-never", tag).strip()

@@ -197,7 +197,15 @@ def six_layers(place: Path, scale: float) -> Path:
     return context
 
 
-def transfers(engines: list[Client], place: Path, rounds: int, results: Results, scale: float) -> None:
+def forget(engine: Client, archive: str) -> None:
+    """No image and no cache but the base."""
+    engine("image", "prune", "-af")
+    if engine.name == "wherry":
+        engine("builder", "prune", "-af")
+    engine("load", "-q", "-i", archive)
+
+
+def transfers(engines: list[Client], place: Path, rounds: int, results: Results, scale: float, base: str) -> None:
     context = six_layers(place, scale)
     with registry(place) as address:
         name = f"{address}/six:1"
@@ -205,14 +213,7 @@ def transfers(engines: list[Client], place: Path, rounds: int, results: Results,
         engines[0].build(context, name)
         engines[0]("push", "-q", name)
         for engine in engines:
-            if engine is not engines[0]:
-                engine.build(context, f"{address}/{engine.name}:0")
-                engine("rmi", f"{address}/{engine.name}:0")
-        engines[0]("rmi", name)
-        for engine in engines:
-            engine("image", "prune", "-af")
-            if engine.name == "wherry":
-                engine("builder", "prune", "-af")
+            forget(engine, base)
         for number in range(rounds):
             for engine in engines:
                 results.measure("pull, 300 MB in 6 layers", engine.name, engine, "pull", "-q", name)
@@ -228,7 +229,7 @@ def transfers(engines: list[Client], place: Path, rounds: int, results: Results,
                         )
                         engine("rmi", f"{other}/mine:1")
                 engine("rmi", name)
-    disk(engines, context, place, results)
+    disk(engines, context, place, results, base)
 
 
 def _fresh(place: Path, name: str) -> Path:
@@ -237,14 +238,12 @@ def _fresh(place: Path, name: str) -> Path:
     return path
 
 
-def disk(engines: list[Client], context: Path, place: Path, results: Results) -> None:
+def disk(engines: list[Client], context: Path, place: Path, results: Results, base: str) -> None:
     small = place / "small"
     small.mkdir()
     (small / "Dockerfile").write_text("FROM six\nARG N\nCOPY file /file\nENV N=$N\n")
     for engine in engines:
-        engine("image", "prune", "-af")
-        if engine.name == "wherry":
-            engine("builder", "prune", "-af")
+        forget(engine, base)
         before = used(engine.data)
         engine.build(context, "six")
         for number in range(20):
@@ -308,7 +307,7 @@ def main() -> None:
                 count = 200 * given.scale
                 large_context([*clients, buildah], place, max(2, given.rounds // 2), results, count)
             if given.only in (None, "transfers"):
-                transfers(clients, place, given.rounds, results, given.scale / 100)
+                transfers(clients, place, given.rounds, results, given.scale / 100, archive)
     finally:
         wherry.stop()
         subprocess.run([*buildah._program, "rmi", "-af"], capture_output=True, check=False)

@@ -4,9 +4,9 @@ the table `docs/kubernetes-examples.md`.
     wherry up && eval "$(wherry env)"
     python tests/kubernetes_examples.py WEBSITE/content/en/examples "January 2025" > docs/kubernetes-examples.md
 
-WEBSITE is a checkout of the public repository kubernetes/website, the second argument says of when. What a manifest presupposes (namespaces, service
-accounts) is created first and removed afterwards. A refusal that `EXPECTED` does not explain is marked, and makes the
-exit code 1.
+WEBSITE is a checkout of the public repository kubernetes/website, the second argument says of when. What a manifest
+presupposes (namespaces, service accounts) is created first and removed afterwards. A refusal that `EXPECTED` does not
+explain is marked, and makes the exit code 1.
 """
 
 import re
@@ -77,7 +77,9 @@ def main(root: Path, date: str) -> int:
     version = re.search(r"Server Version: (\S+)", kubectl("version").stdout)
     print("# The documentation's examples")
     print()
-    print("Made by `tests/kubernetes_examples.py`; do not edit. Each manifest below `content/en/examples` of the public")
+    print(
+        "Made by `tests/kubernetes_examples.py`; do not edit. Each manifest below `content/en/examples` of the public"
+    )
     print(f"repository kubernetes/website (as of {date}) was applied with `kubectl apply --dry-run=server`.")
     print()
     print(f"{len(found)} files against {version[1] if version else 'the server'}: {accepted} accepted, "

@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import os
 import pty
-import signal
 import struct
 import termios
 from typing import Any
@@ -75,7 +74,6 @@ class Terminal:
     def resize(self, rows: int, columns: int) -> None:
         self.screen.resize(rows, columns)
         self._set_size(rows, columns)
-        self.process.send_signal(signal.SIGWINCH)
 
     async def exit_code(self, timeout: float = 15.0) -> int:
         async with asyncio.timeout(timeout):

@@ -38,7 +38,9 @@ class Server:
         self.session = session
         self.statuses: dict[int, int] = {}
 
-    async def call(self, method: str, path: str, body: Any = None, content: str = "application/json") -> tuple[int, str]:
+    async def call(
+        self, method: str, path: str, body: Any = None, content: str = "application/json"
+    ) -> tuple[int, str]:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode("utf-8", "surrogatepass")
         async with asyncio.timeout(20):
             async with self.session.request(
@@ -135,7 +137,11 @@ async def test_spoiled_objects_of_every_kind(api: Server) -> None:
                 continue
             obj |= {"apiVersion": api_version, "kind": gvk["kind"]}
             metadata = obj.get("metadata") if isinstance(obj.get("metadata"), dict) else {}
-            obj["metadata"] = {**metadata, "name": f"x{number}", "namespace": "default" if "namespaces/" in where else ""}
+            obj["metadata"] = {
+                **metadata,
+                "name": f"x{number}",
+                "namespace": "default" if "namespaces/" in where else "",
+            }
             for field in ("generateName", "resourceVersion", "uid", "finalizers", "deletionTimestamp"):
                 obj["metadata"].pop(field, None)
             if not obj["metadata"]["namespace"]:

@@ -110,7 +110,9 @@ async def test_what_was_acknowledged_is_there_after_every_kill(server: ServerPro
         stop = asyncio.Event()
         async with server.client() as client:
             writers = [
-                asyncio.create_task(create_until_killed(client, os.getpid() * 100 + len(acknowledged) + who, acknowledged, stop))
+                asyncio.create_task(
+                    create_until_killed(client, os.getpid() * 100 + len(acknowledged) + who, acknowledged, stop)
+                )
                 for who in range(16)
             ]
             await asyncio.sleep(random.uniform(0.3, 0.8))
@@ -209,23 +211,26 @@ async def test_watches_resume_across_a_restart_without_loss(server: ServerProces
         assert set(written) <= set(seen[0])
 
 
-async def test_a_full_disk_refuses_writes_and_nothing_else(
-    wherry_instance: Instance, tmp_path: Path
-) -> None:
+def fill(path: Path) -> None:
+    """Write until there is no room any more."""
+    with open(path, "wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 65536)
+
+
+async def test_a_full_disk_refuses_writes_and_nothing_else(wherry_instance: Instance, tmp_path: Path) -> None:
     """The instance's state is on a file system of 12 MiB."""
     root = wherry_instance.root
     root.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(root)], check=True)
+    await asyncio.to_thread(subprocess.run, ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(root)], check=True)
     server = ServerProcess(wherry_instance)
     try:
         server.start()
         async with server.client() as client:
             await client.create(CONFIG_MAPS, {"metadata": {"name": "kept"}, "data": {"a": "b"}}, "default")
             ballast = root / "ballast"
-            with open(ballast, "wb") as file, pytest.raises(OSError, match="No space left"):
-                while True:
-                    file.write(b"x" * 65536)
-                    file.flush()
+            with pytest.raises(OSError, match="No space left"):
+                await asyncio.to_thread(fill, ballast)
             refused = None
             for number in range(200):
                 try:
@@ -245,7 +250,7 @@ async def test_a_full_disk_refuses_writes_and_nothing_else(
             )
     finally:
         server.stop()
-        subprocess.run(["umount", "-l", str(root)], check=True)
+        await asyncio.to_thread(subprocess.run, ["umount", "-l", str(root)], check=True)
 
 
 @pytest.mark.skipif(not shutil.which("etcd"), reason="etcd is not installed")

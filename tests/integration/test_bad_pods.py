@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
+from wherry.testing.instances import wherry
 from wherry.testing.plugin import RunningWherry
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
@@ -106,6 +107,11 @@ def test_requests_that_no_node_can_meet(machine: RunningWherry) -> None:
     described(machine, "too-big", "0/1 nodes are available: 1 Insufficient cpu.")
     condition = status(machine, "too-big")["conditions"][0]
     assert (condition["type"], condition["status"], condition["reason"]) == ("PodScheduled", "False", "Unschedulable")
+    explained = wherry(machine.instance, "explain", "pod", "too-big", "-n", "bad")
+    assert explained.returncode == 0, explained.stderr
+    assert "NodeResourcesFit: Insufficient cpu" in explained.stdout
+    assert "0 of 1 nodes can run it" in explained.stdout
+    assert wherry(machine.instance, "explain", "pod", "nosuch").returncode == 1
     node = json.loads(machine.run("kubectl", "get", "nodes", "-o", "json").stdout)["items"][0]["metadata"]["name"]
     make(machine, "forced", {"container": huge, "nodeName": node})
     found = wait_until(

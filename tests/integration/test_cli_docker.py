@@ -81,7 +81,7 @@ volume rm nope
 inspect web
 inspect -s web
 inspect -f '{{.State.Status}} {{.Name}}' web
-inspect -f '{{json .Config.Env}}' web
+inspect -f '{{json .Config.Env}} {{json .Args}}' web
 inspect -f '{{range $k,$v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}}{{end}}' web
 inspect -f '{{range .Mounts}}{{.Name}}:{{.Destination}} {{end}}' web
 inspect -f '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}' web
@@ -268,7 +268,7 @@ async def test_containers_made_by_both_clients_are_alike(pair: Pair) -> None:
         "-v /tmp:/a:ro -v named:/b -v /anon --tmpfs /t:size=1m --mount type=bind,src=/tmp,dst=/y,readonly",
         "-m 64m --cpus 0.5 --pids-limit 5 --shm-size 1m --ulimit nofile=64:128 --cap-add net_admin --cap-drop ALL",
         "--health-cmd true --health-interval 3s --stop-timeout 3 --stop-signal INT --log-opt max-size=1m --read-only",
-        "--network none --dns 9.9.9.9 --add-host a:1.2.3.4 --entrypoint /bin/sh --user 5 --security-opt no-new-privileges",
+        "--network none --dns 9.9.9.9 --add-host a:1.2.3.4 --entrypoint /bin/sh --user 5",
     ):
         found = []
         for make in (pair.real.any, pair.ours):
@@ -362,8 +362,9 @@ async def test_an_interactive_shell(pair: Pair) -> None:
         terminal.resize(30, 100)
         terminal.type("stty size\r")
         await terminal.wait_for("30 100")
-        terminal.type("sleep 1000 || echo interrupted-$?\r")
-        await terminal.wait_for("sleep 1000")
+        # The keys count only once the shell has left its line editor, which the sum shows.
+        terminal.type("echo begun-$((1+1)); sleep 1000\r")
+        await terminal.wait_for("begun-2")
         terminal.type("\x03")
         terminal.type("echo back-$((40+2))\r")
         await terminal.wait_for("back-42")
@@ -371,6 +372,7 @@ async def test_an_interactive_shell(pair: Pair) -> None:
         assert await terminal.exit_code() == 0
     assert (await pair.ours("inspect", "-f", "{{.State.Running}}", "shell")).out == "true\n"
     async with pair.terminal("attach", "shell") as terminal:
+        await terminal.wait_for("/ #")
         terminal.type("echo again-$((1+1))\r")
         await terminal.wait_for("again-2")
         terminal.type("exit 5\r")
@@ -420,7 +422,8 @@ docker stop my-running-app
 docker rm my-running-app
 docker run -d -p 5000:5000 --name my-running-app my-python-app
 docker rm -f my-running-app
-docker run -d --name my-postgres -e POSTGRES_PASSWORD=mysecretpassword -v postgres-data:/var/lib/postgresql/data postgres:13
+docker run -d --name my-postgres -e POSTGRES_PASSWORD=mysecretpassword \
+ -v postgres-data:/var/lib/postgresql/data postgres:13
 docker run -d --name dev-container -v $(pwd):/app my-python-app
 docker network create my-app-network
 docker run -d --name database --network my-app-network -e POSTGRES_PASSWORD=secret postgres:13
@@ -428,7 +431,8 @@ docker run -d --name webapp --network my-app-network -p 8080:8080 my-web-app
 docker-compose up -d
 docker-compose logs
 docker-compose down
-docker run -d --name secure-app --read-only --tmpfs /tmp --user 1000:1000 --cap-drop ALL --security-opt no-new-privileges my-app
+docker run -d --name secure-app --read-only --tmpfs /tmp --user 1000:1000 --cap-drop ALL \
+ --security-opt no-new-privileges my-app
 docker rm -f my-postgres dev-container database webapp secure-app
 docker network rm my-app-network
 """

@@ -599,3 +599,27 @@ async def test_a_deadline_ends_a_pod(node: Node) -> None:
     pod = await node.until("short", lambda p: p["status"]["phase"] == "Failed")
     assert pod["status"]["reason"] == "DeadlineExceeded"
     assert pod["status"]["message"] == "Pod was active on the node longer than the specified deadline"
+
+
+async def test_the_next_pod_of_a_name_waits_until_nothing_is_left_of_the_one_before(node: Node, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    log.chmod(0o666)
+    # Ends slowly, and says when: deleted by force, it is gone from the API long before.
+    script = (
+        "echo begin $0 >> /log; "
+        "trap 'for i in 1 2 3 4 5 6 7 8; do sleep 0.1; done; echo end $0 >> /log; exit 0' TERM; "
+        "while :; do sleep 0.05; done"
+    )
+    volumes = [{"name": "log", "hostPath": {"path": str(log)}}]
+    mounts = {"volumeMounts": [{"name": "log", "mountPath": "/log"}]}
+    for which in ("first", "second"):
+        container = {"command": ["sh", "-c", script, which], **mounts}
+        await node.client.create(PODS, make_pod("same", container=container, volumes=volumes), "default")
+        await node.running("same")
+        await eventually(lambda which=which: f"begin {which}" in log.read_text(), f"{which} begins")
+        if which == "first":
+            await node.client.delete(PODS, "same", "default", grace_period_seconds=0)
+    assert log.read_text().split("\n")[:3] == ["begin first", "end first", "begin second"]
+    await node.client.delete(PODS, "same", "default")
+    await node.gone("same")

@@ -43,9 +43,9 @@ class Output:
 def parse_output(text: str) -> Output:
     """`type=local,dest=out`, or a path alone for `local`. Raises InvalidOptions."""
     fields = next(csv.reader([text]), [])
+    if not fields:
+        raise InvalidOptions("an output needs a destination")
     if len(fields) == 1 and "=" not in fields[0]:
-        if not text:
-            raise InvalidOptions("an output needs a destination")
         return Output("local", Path(fields[0]))
     values: dict[str, str] = {}
     for item in fields:
@@ -142,7 +142,7 @@ def _archive(top: Path, destination: Path) -> None:
 
 
 def _beside(destination: Path) -> Path:
-    return destination.with_name(f".{destination.name}.{secrets.token_hex(4)}")
+    return destination.parent / f".{destination.name}.{secrets.token_hex(4)}"
 
 
 def metadata(image: Image, tags: list[str]) -> dict[str, Any]:

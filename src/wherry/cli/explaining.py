@@ -85,9 +85,7 @@ class Explainer:
 
     def _decisions(self, pod: Object) -> list[dict[str, Any]]:
         """What controllers did about the pod and those that own it, oldest first."""
-        keys = {("", ""): "", (pod["metadata"]["namespace"], pod["metadata"]["name"]): "Pod"}
-        for kind, key in self._owners(pod):
-            keys[key] = kind
+        keys = {(pod["metadata"]["namespace"], pod["metadata"]["name"]), *self._owners(pod)}
         found = [
             {
                 "at": decision.at,
@@ -102,9 +100,9 @@ class Explainer:
         ]
         return found[-DECISIONS_SHOWN:]
 
-    def _owners(self, obj: Object) -> list[tuple[str, tuple[str, str]]]:
-        """(kind, key) of the controllers above an object, as far up as they are known."""
-        found: list[tuple[str, tuple[str, str]]] = []
+    def _owners(self, obj: Object) -> list[tuple[str, str]]:
+        """The keys of the controllers above an object, as far up as they are known."""
+        found: list[tuple[str, str]] = []
         current: Object | None = obj
         while current is not None and len(found) < 8:
             metadata = current["metadata"]
@@ -112,7 +110,7 @@ class Explainer:
             if owner is None:
                 break
             namespace = metadata.get("namespace") or ""
-            found.append((owner["kind"], (namespace, owner["name"])))
+            found.append((namespace, owner["name"]))
             resource = self._manager.catalog.find(owner["apiVersion"], owner["kind"])
             current = self._manager.informers[resource].get(namespace, owner["name"]) if resource else None
         return found

@@ -12,6 +12,7 @@ COMMANDS = {
     "doctor": ("wherry.cli.doctor", "doctor", "Check what this machine has and what it lacks"),
     "env": ("wherry.cli.env", "env", "Print the environment that points docker and kubectl at this instance"),
     "docker": ("wherry.cli.docker.verb", "docker", "Docker's commands: run, ps, build, images, logs, exec, …"),
+    "kubectl": ("wherry.cli.kubectl.verb", "kubectl", "kubectl's commands: get, apply, describe, logs, exec, …"),
     "compose": ("wherry.cli.compose.main", "compose", "Run applications of several containers from Compose files"),
     "simulate": ("wherry.cli.simulate", "simulate", "Simulate nodes without containers and measure scheduling"),
     "explain": ("wherry.cli.explain", "explain", "Say why a pod is where it is, or nowhere"),

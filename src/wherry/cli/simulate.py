@@ -60,16 +60,28 @@ def simulate(
     """Register simulated nodes, create pods for them, and measure how fast the pods are scheduled."""
     if not instance.kubeconfig.exists():
         raise click.ClickException(f"no cluster runs at {instance.root}: start it with `wherry up`")
+    from wherry.schema.errors import ApiError
+
     simulation = Simulation(instance, nodes, pods, shape, zones)
     say: Callable[[str], None] = (lambda text: None) if as_json else click.echo
     try:
         found = asyncio.run(simulation.run(timeout, keep, say))
-    except TimeoutError as error:
-        raise click.ClickException(f"not finished within {timeout:.0f} s: {simulation.state()}") from error
-    except KeyboardInterrupt:
+    except* TimeoutError:
+        raise click.ClickException(f"not finished within {timeout:.0f} s: {simulation.state()}") from None
+    except* ApiError as errors:
+        raise click.ClickException(str(first_of(errors))) from None
+    except* KeyboardInterrupt:
         raise click.Abort from None
     if as_json:
         click.echo(json.dumps(found, indent=2))
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error inside."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 class Simulation:
@@ -93,6 +105,7 @@ class Simulation:
         from wherry.client.http import HttpClient
 
         async with HttpClient.from_kubeconfig(self.instance.kubeconfig, user_agent="wherry-simulate") as client:
+            await self._clean(client)  # of an earlier run that was cut short
             try:
                 async with asyncio.timeout(timeout):
                     found = await self._measure(client, say)

@@ -7,8 +7,11 @@ the other half goes on until the output ends. Input may follow only after the an
 """
 
 import asyncio
+import fcntl
 import socket
 import struct
+import termios
+import time
 from collections import deque
 
 from aiohttp import web
@@ -20,6 +23,7 @@ from wherry.docker_api.routing import Call
 
 _HEADERS = "".join(f"{key}: {value}\r\n" for key, value in HEADERS.items())
 _READ_HIGH = 256 * 1024
+_HEADER_WAIT = 0.02
 
 HEADER = struct.Struct(">BxxxI")
 """Header of one piece of a multiplexed stream: stream number, length."""
@@ -101,6 +105,18 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
         if not self._writable.is_set():
             await self._writable.wait()
+
+    async def header_read(self) -> None:
+        """Return when the client has taken the answer's header, or is slow about it.
+
+        Some clients (docker-py) read the header through a buffer and go on without it: output that is there at once
+        would end in the buffer and be lost.
+        """
+        deadline = time.monotonic() + _HEADER_WAIT
+        while self._fd >= 0 and not self.lost.done() and time.monotonic() < deadline:
+            if not struct.unpack("i", fcntl.ioctl(self._fd, termios.TIOCOUTQ, bytes(4)))[0]:
+                return
+            await asyncio.sleep(_HEADER_WAIT / 40)
 
     async def write_stream(self, stream: int, data: bytes) -> None:
         """Send a piece of output with its header."""

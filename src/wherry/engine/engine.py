@@ -23,7 +23,7 @@ from wherry.engine.reconcile import reconcile
 from wherry.engine.register import ExitListener
 from wherry.engine.runtime import Runtimes
 from wherry.engine.volumes import Volumes
-from wherry.host import cgroups
+from wherry.host import cgroups, memory
 from wherry.host.database import Database
 from wherry.host.instance import Instance
 from wherry.images.store import ImageStore
@@ -64,6 +64,7 @@ class Engine:
 
         Raises EngineError when another process has this instance open.
         """
+        memory.few_arenas()
         lock = await asyncio.to_thread(_make_places, instance)
         database = Database(instance.database)
         layout = await asyncio.to_thread(cgroups.prepare)

@@ -172,7 +172,7 @@ class Lifecycle:
             exits=self.exits,
             terminal=bool(config["Tty"]),
             stdin=bool(config["OpenStdin"]),
-            leave_stdin_open=not config["StdinOnce"],
+            leave_stdin_open=bool(config["Tty"]) or not config["StdinOnce"],
             log=None if driver == "none" else Path(record.log_path),
         )
 
@@ -442,7 +442,10 @@ class Lifecycle:
         if container.hub is None:
             config = container.config
             container.hub = Hub(
-                stdin=bool(config["OpenStdin"]), stdin_once=bool(config["StdinOnce"]), tty=bool(config["Tty"])
+                stdin=bool(config["OpenStdin"]),
+                # As Docker: a terminal outlives whoever is attached to it, StdinOnce or not.
+                stdin_once=bool(config["StdinOnce"]) and not config["Tty"],
+                tty=bool(config["Tty"]),
             )
         if container.state.alive and not container.hub.connected:
             with contextlib.suppress(OSError):

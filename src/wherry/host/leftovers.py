@@ -59,7 +59,7 @@ def find(instance: Instance) -> Leftovers:
     return Leftovers(
         processes=tuple(_processes(instance)),
         mounts=tuple(_mounts(instance)),
-        links=tuple(sorted(name for name in os.listdir("/sys/class/net") if name.startswith(f"wh{instance.id}"))),
+        links=tuple(_links(instance)),
         nft_tables=tuple(_nft_tables(instance)),
         cgroups=tuple(_cgroups(instance)),
     )
@@ -125,6 +125,19 @@ def _mounts(instance: Instance) -> list[str]:
         target = line.split()[4].encode(errors="surrogateescape").decode("unicode_escape")
         if target.startswith(places):
             found.append(target)
+    return found
+
+
+def _links(instance: Instance) -> list[str]:
+    """By name; a bridge that a user has named himself by its alias."""
+    found = []
+    for name in sorted(os.listdir("/sys/class/net")):
+        try:
+            alias = Path("/sys/class/net", name, "ifalias").read_text().strip()
+        except OSError:
+            alias = ""
+        if name.startswith(f"wh{instance.id}") or alias == f"wherry {instance.id}":
+            found.append(name)
     return found
 
 

@@ -30,7 +30,7 @@ from .diff import Digested, digest_tree, lookup
 from .errors import BadArchive, DigestMismatch, ImageError, NotFound
 from .recipe import rebuild
 from .rootdir import RootDir
-from .unpack import Limits, Unpacked, Unpacker
+from .unpack import Limits, Unpacked, Unpacker, as_image_error
 
 _log = logging.getLogger(__name__)
 
@@ -236,7 +236,10 @@ class LayerStore:
         leaning = parent is not None and bool(staged.unpacked.implied)
         if staged.unpacked.outer_links or leaning:
             lowers = self.lowers(parent) if parent is not None else []
-            await asyncio.to_thread(_lean_on, staged, lowers)
+            try:
+                await asyncio.to_thread(_lean_on, staged, lowers)
+            except OSError as error:
+                raise as_image_error(error) from error
             name = _name(chain_id)
         else:
             name = _name(diff_id)

@@ -47,6 +47,10 @@ class Entry:
     """Every byte of the archive between the previous entry's content (with its padding) and this one's."""
 
 
+_MAX_SIZE = 1 << 63
+_MAX_ID = (1 << 32) - 1
+
+
 class _UnexpectedEnd(BadArchive):
     """The stream ended inside something."""
 
@@ -130,7 +134,11 @@ class TarReader:
             records = {**self._global, **pax} if pax and self._global else pax or self._global
             if records:
                 _apply_pax(entry, records)
-            self._begin_content(entry, block, records or {}, raw)
+            try:
+                self._begin_content(entry, block, records or {}, raw)
+            except ValueError:
+                raise BadArchive("archive/tar: invalid tar header") from None
+            _check_ranges(entry)
             entry.header = b"".join(raw)
             return entry
 
@@ -142,6 +150,8 @@ class TarReader:
         if entry.type in (SYMLINK, HARDLINK, DIRECTORY, CHAR, BLOCKDEV, FIFO):
             # Some archivers give a hard link the size of its target and no content.
             entry.size = 0
+        if entry.size < 0:
+            raise BadArchive("archive/tar: invalid tar header")
         entry.payload = self._left = entry.size
         self._padding = -entry.size % BLOCK
         if entry.type == _GNU_SPARSE:
@@ -237,6 +247,18 @@ class TarReader:
         return b"".join(parts)
 
 
+def _check_ranges(entry: Entry) -> None:
+    """Numbers that no file can have would be errors of the system, or worse, further on."""
+    sizes = [entry.size, *(number for pair in entry.sparse or () for number in pair)]
+    if (
+        not all(0 <= size < _MAX_SIZE for size in sizes)
+        or not (0 <= entry.uid < _MAX_ID and 0 <= entry.gid < _MAX_ID)
+        or not -_MAX_SIZE < entry.mtime < _MAX_SIZE
+        or not (0 <= entry.major < 1 << 32 and 0 <= entry.minor < 1 << 32)
+    ):
+        raise BadArchive("archive/tar: invalid tar header")
+
+
 def _sparse_entries(data: bytes) -> list[tuple[int, int]]:
     pieces = []
     for at in range(0, len(data) - 23, 24):
@@ -311,7 +333,7 @@ def _parse_pax(data: bytes) -> dict[bytes, bytes]:
             raise BadArchive("archive/tar: invalid tar header")
         length = _decimal(data[position:space])
         record = data[space + 1 : position + length]
-        if length <= space - position or not record.endswith(b"\n"):
+        if length <= space - position or position + length > len(data) or not record.endswith(b"\n"):
             raise BadArchive("archive/tar: invalid tar header")
         key, _, value = record[:-1].partition(b"=")
         records[key] = value

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import BadArchive
+from .errors import BadArchive, ImageError
 from .recipe import RecipeWriter
 from .rootdir import RootDir, clean
 from .tarstream import BLOCKDEV, CHAR, DIRECTORY, FIFO, HARDLINK, REGULAR, SYMLINK, Entry, TarReader
@@ -42,6 +42,25 @@ class Unpacked:
     """Directories that the archive has no entry for; their owner and mode are those of the layers below."""
     outer_links: list[tuple[bytes, bytes]] = field(default_factory=list)
     """(name, target) of hard links to files of the layers below."""
+
+
+_LARGE = 64 << 20
+_ARCHIVES_FAULT = (
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EINVAL,
+    errno.ENOENT,
+    errno.EMLINK,
+)
+
+
+def as_image_error(error: OSError) -> ImageError:
+    """What the system says to an archive's entry, in the words of this house."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    text = f"{name}: {(error.strerror or str(error)).lower()}".removeprefix(": ")
+    return BadArchive(text) if error.errno in _ARCHIVES_FAULT else ImageError(text)
 
 
 class Unpacker:
@@ -91,6 +110,8 @@ class Unpacker:
             if self._recipe:
                 self._recipe.raw(reader.trailer)
             self._directory_times()
+        except OSError as error:
+            raise as_image_error(error) from error
         finally:
             self._root.close()
             if self._recipe:
@@ -113,9 +134,10 @@ class Unpacker:
         if self._overlay and name.startswith(_WHITEOUT):
             self._whiteout(directory, name)
         elif not path:
-            if entry.type == DIRECTORY:
-                self._attributes(self._root.fd, b".", entry)
-                self._directories[b"."] = entry.mtime
+            if entry.type != DIRECTORY:
+                raise BadArchive("archive holds an entry without a name")
+            self._attributes(self._root.fd, b".", entry)
+            self._directories[b"."] = entry.mtime
         elif entry.type == REGULAR:
             self._regular(entry, directory, name, reader)
             return
@@ -136,6 +158,8 @@ class Unpacker:
         self.result.size += entry.size
         if self.result.size > self._limits.bytes:
             raise BadArchive(f"archive unpacks to more than {self._limits.bytes} bytes")
+        if entry.size > _LARGE and entry.sparse is None:
+            self._check_room(entry)
         parent, real = self._parent(directory)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -159,6 +183,12 @@ class Unpacker:
             os.utime(fd, ns=(entry.mtime, entry.mtime))
         finally:
             os.close(fd)
+
+    def _check_room(self, entry: Entry) -> None:
+        """Refuse a file that cannot fit before it fills the disk for everybody."""
+        disk = os.fstatvfs(self._root.fd)
+        if entry.size > disk.f_bavail * disk.f_frsize:
+            raise ImageError(f"write {os.fsdecode(entry.name)}: no space left on device ({entry.size} bytes)")
 
     def _write_sparse(self, fd: int, entry: Entry, reader: TarReader) -> None:
         pieces = iter(entry.sparse or ())

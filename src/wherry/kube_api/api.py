@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from wherry.kube_api import convert
 from wherry.kube_api.cache import ResourceCache, WatchCache
 from wherry.kube_api.objects import Entry, encode, key_of, splice
@@ -50,6 +52,8 @@ class Api:
         self.now = now
         self.views: dict[Resource, Resource] = dict(STORAGE_VERSION)
         """Resources whose objects have to be converted on their way out, and what each is stored as."""
+        self.undefaulted: dict[Resource, int] = {}
+        """Custom resources whose schema has defaults: objects below this revision may lack them."""
         self._conceal = conceal
         self.admission = AdmissionChain()
         self._strategies: dict[Resource, Strategy] = make_strategies()
@@ -107,7 +111,12 @@ class Api:
 
     def present(self, resource: Resource, entry: Entry) -> Entry:
         """A stored entry in the version that was asked for."""
-        return convert.present(self.views, resource, entry)
+        shown = convert.present(self.views, resource, entry)
+        if resource in self.undefaulted and entry.revision < self.undefaulted[resource]:
+            obj = shown.decode()
+            self.table.extra(resource).apply_defaults(obj)
+            return Entry(entry.namespace, entry.name, orjson.dumps(obj), entry.revision)
+        return shown
 
     def not_found(self, resource: Resource, name: str) -> errors.NotFound:
         return errors.not_found(resource.group, resource.plural, name)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from wherry.kube_api.aggregation import Aggregation
 from wherry.kube_api.api import Api
 from wherry.kube_api.auth.authn import Authenticator
 from wherry.kube_api.auth.authorizer import Authorizer
@@ -70,7 +71,11 @@ async def assemble(server: "ApiServer", store: Store, now: Callable[[], float]) 
 
     from wherry.kube_api.expiry import expire_events
 
-    background = [expire_events(api, options.event_ttl_seconds), custom_resources.finish_deletions()]
+    background = [
+        expire_events(api, options.event_ttl_seconds),
+        custom_resources.finish_deletions(),
+        Aggregation(api).run(),
+    ]
     return Parts(api, Server(app), listening, background)
 
 

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 RETRY_SECONDS = 1.0
+NEVER = 1 << 63
 
 
 class CustomResources:
@@ -34,19 +35,21 @@ class CustomResources:
         self._deleting = asyncio.Event()
         cache = api.cache_of(CUSTOM_RESOURCE_DEFINITIONS)
         for entry in cache.entries():
-            self._set(entry.name, entry.decode())
+            self._set(entry.name, entry.decode(), entry.revision)
         cache.listen(self._changed)
 
     def _changed(self, event: CacheEvent) -> None:
-        self._set(event.entry.name, None if event.deleted else event.entry.decode())
+        entry = event.entry
+        self._set(entry.name, None if event.deleted else entry.decode(), entry.revision)
 
-    def _set(self, name: str, definition: Object | None) -> None:
+    def _set(self, name: str, definition: Object | None, revision: int) -> None:
         api = self._api
         before = self._rows.pop(name, [])
         kinds = crd.kinds(definition) if definition is not None and is_established(definition) else []
         kept = [kind.resource for kind in kinds]
         for resource in before:
             api.views.pop(resource, None)
+            api.undefaulted.pop(resource, None)
             api.set_strategy(resource, None)
             if resource not in kept:
                 api.table.remove(resource)
@@ -59,8 +62,11 @@ class CustomResources:
         for kind in kinds:
             api.table.add(kind.resource, extra=kind)
             api.set_strategy(kind.resource, CustomStrategy(kind, terminating))
-            if several:
+            if several or kind.has_defaults:
                 api.views[kind.resource] = storage
+            if kind.has_defaults:
+                # What was written under this very definition has its defaults, unless it came as another version.
+                api.undefaulted[kind.resource] = NEVER if several else revision
         self._rows[name] = kept
         if terminating:
             self._deleting.set()

@@ -68,6 +68,7 @@ class ApiServer:
         """
         from wherry.kube_api.assemble import assemble
         from wherry.kube_api.bootstrap import bootstrap, keep_service
+        from wherry.kube_api.rotation import keep_certificates
 
         options = self.options
         service_address = first_address(options.service_cidr)
@@ -87,13 +88,18 @@ class ApiServer:
             self.api = parts.api
             await bootstrap(self.client(SERVER), self.api, options)
             self._http = parts.http
-            self.port = await self._http.start(self._addresses(), self._chosen_port(), self._tls())
+            context = self._tls()
+            self.port = await self._http.start(self._addresses(), self._chosen_port(), context)
             self._keep_port()
             parts.listening(self.port)
             await bootstrap(self.client(SERVER), self.api, options, port=self.port)
-            background = [*parts.background, keep_service(self.client(SERVER), self.api, options, self.port)]
+            background = [
+                *parts.background,
+                keep_service(self.client(SERVER), self.api, options, self.port),
+                keep_certificates(self, context, list(dict.fromkeys(names))),
+            ]
             self._tasks = [asyncio.get_running_loop().create_task(work) for work in background]
-            self._write_kubeconfig()
+            self.write_kubeconfig()
             self._ready = True
         except BaseException:
             await self.stop()
@@ -124,6 +130,7 @@ class ApiServer:
         if self._store is not None:
             if hasattr(self, "api"):
                 self.api.cache.stop()
+                await self.api.admission.close()
             await self._store.close()
             self._store = None
 
@@ -167,7 +174,8 @@ class ApiServer:
         context.set_alpn_protocols(["http/1.1"])
         return context
 
-    def _write_kubeconfig(self) -> None:
+    def write_kubeconfig(self) -> None:
+        """The administrator's kubeconfig, with a certificate that is good (blocking)."""
         pair = self.pki.client("admin", "kubernetes-admin", ("system:masters",))
         ca = self.pki.ca.cert.read_bytes()
         write_kubeconfig(self.instance.kubeconfig, kubeconfig(self.url, ca, user="kubernetes-admin", pair=pair))

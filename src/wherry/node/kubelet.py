@@ -23,9 +23,10 @@ from wherry.node.image_gc import ImageCollector
 from wherry.node.images import Images
 from wherry.node.node_status import NodeSettings
 from wherry.node.objects import ObjectCache
-from wherry.node.pod_worker import NodeFacts, NodeServices, PodWorker
+from wherry.node.pod_worker import PodWorker
 from wherry.node.runtime import ContainerEvent, Runtime, RuntimeFailure
 from wherry.node.sandbox import ClusterSettings, PodNet, Sandboxes
+from wherry.node.services import NodeFacts, NodeServices
 from wherry.node.state import ContainerView
 from wherry.node.stats import Stats
 from wherry.node.volumes.manager import VolumeManager
@@ -177,14 +178,15 @@ class Kubelet:
             found.setdefault(uid, []).append(view)
             labels_of[uid] = dict(labels)
         known = {pods.uid(pod) for pod in self.pods.items()}
-        for pod in self.pods.items():
-            self._add(pod, found.get(pods.uid(pod), []))
         leftovers = (set(found) | self._node.sandboxes.known() | self._folders()) - known
         for uid in leftovers:
             pod = LogLinks.saved_pod(self.volumes.pod_dir(uid)) or _bare_pod(uid, labels_of.get(uid, {}))
             log.info("pod %s (%s) is not in the API any more: ending it", pods.full_name(pod), uid)
             worker = self._add(pod, found.get(uid, []))
             worker.forget_api()
+        # After the leftovers: a pod waits for the one that had its name before.
+        for pod in self.pods.items():
+            self._add(pod, found.get(pods.uid(pod), []))
 
     def _folders(self) -> set[str]:
         base = self.volumes.pod_dir("x").parent
@@ -208,8 +210,21 @@ class Kubelet:
         uid = pods.uid(pod)
         worker = PodWorker(pod, self._node, adopted)
         self._check_admission(worker, adopted)
+        before = [
+            self._tasks[other.uid]
+            for other in self._workers.values()
+            if pods.full_name(other.pod) == pods.full_name(pod) and other.uid in self._tasks
+        ]
         self._workers[uid] = worker
-        task = asyncio.create_task(worker.run(), name=f"pod {pods.full_name(pod)}")
+
+        async def run() -> None:
+            # A pod that was deleted by force is gone from the API while its containers still end. Two of one name at
+            # a time would break what StatefulSets promise, so the next one waits until nothing of it is left.
+            if before:
+                await asyncio.wait(before)
+            await worker.run()
+
+        task = asyncio.create_task(run(), name=f"pod {pods.full_name(pod)}")
         self._tasks[uid] = task
         task.add_done_callback(lambda ended: self._ended(uid, ended))
         return worker

@@ -9,71 +9,31 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from wherry.client.api import Client
-from wherry.client.clock import Clock
-from wherry.host.instance import Instance
-from wherry.node import adoption, container_spec, env, pods
-from wherry.node.container_logs import LogLinks
-from wherry.node.container_spec import Mount, Placement
+from wherry.node import adoption, container_spec, pods
+from wherry.node.container_maker import RETRY_START, ContainerMaker, NotMade, Place
 from wherry.node.decide import Action, Decision, Finish, Kill, Prepare, Remove, Start, TearDown, decide
-from wherry.node.env import ConfigError, Surroundings
 from wherry.node.hooks import HookFailed, run_hook
-from wherry.node.images import ImageError, Images, Record
-from wherry.node.objects import ObjectCache
+from wherry.node.images import ImageError
 from wherry.node.probes import ContainerProbes, Report
 from wherry.node.publisher import StatusPublisher
-from wherry.node.runtime import NoSuchContainer, Runtime, RuntimeFailure
-from wherry.node.sandbox import Sandbox, Sandboxes
+from wherry.node.runtime import NoSuchContainer, RuntimeFailure
+from wherry.node.sandbox import Sandbox
+from wherry.node.services import NodeServices
 from wherry.node.state import ContainerView, Observed, StartError
 from wherry.node.status import pod_status
-from wherry.node.volumes.hostpath import VolumeError
-from wherry.node.volumes.manager import MountFailed, Volume, VolumeManager
-from wherry.schema.builtin import CONFIG_MAPS, PODS, SECRETS
+from wherry.node.volumes.manager import MountFailed, Volume
+from wherry.schema.builtin import PODS
 from wherry.schema.errors import ApiError, Conflict, NotFound
 from wherry.schema.resource import Object
 
 log = logging.getLogger(__name__)
 
-RETRY_START = 10.0
 MIN_GRACE = 2.0
 """Seconds a container gets between its stop signal and SIGKILL at the least."""
 PREPARE_FIRST, PREPARE_MAX = 0.5, 120.0
-MESSAGE_LIMIT = 4096
-LOG_MESSAGE_LINES, LOG_MESSAGE_BYTES = 80, 2048
-
-
-@dataclass(frozen=True)
-class NodeFacts:
-    """What pods may ask of their node."""
-
-    name: str
-    ips: tuple[str, ...] = ()
-    memory: int = 1
-    allocatable: dict[str, str] = field(default_factory=dict)
-    pids_limit: int = 0
-
-
-@dataclass
-class NodeServices:
-    """Everything workers share. `services()` lists the Services known to the node."""
-
-    instance: Instance
-    client: Client
-    runtime: Runtime
-    images: Images
-    objects: ObjectCache
-    volumes: VolumeManager
-    sandboxes: Sandboxes
-    logs: LogLinks
-    record: Record
-    clock: Clock
-    facts: NodeFacts
-    services: Callable[[], Sequence[Object]]
-    written: Callable[[Object], None]
 
 
 class PodWorker:
@@ -83,6 +43,7 @@ class PodWorker:
         self.pod = pod
         self.uid = pods.uid(pod)
         self._node = node
+        self._maker = ContainerMaker(node)
         self._wake = asyncio.Event()
         self._containers: dict[str, list[ContainerView]] = {}
         for view in sorted(adopted, key=lambda v: v.attempt, reverse=True):
@@ -343,7 +304,7 @@ class PodWorker:
 
     async def _mount_volumes(self) -> dict[str, Volume] | None:
         try:
-            return await self._node.volumes.prepare(self.pod, self._surroundings())
+            return await self._node.volumes.prepare(self.pod, self._maker.surroundings(self._sandbox))
         except MountFailed as error:
             for name, message in error.failures.items():
                 text = f'MountVolume.SetUp failed for volume "{name}" : {message}'
@@ -357,41 +318,11 @@ class PodWorker:
 
         async def body() -> None:
             try:
-                await self._node.volumes.prepare(self.pod, self._surroundings())
+                await self._node.volumes.prepare(self.pod, self._maker.surroundings(self._sandbox))
             except MountFailed as error:
                 log.info("pod %s: volumes not refreshed: %s", pods.full_name(self.pod), error)
 
         self._refresh_task = asyncio.create_task(body())
-
-    def _surroundings(self) -> Surroundings:
-        facts = self._node.facts
-        return Surroundings(
-            services=self._node.services(),
-            pod_ips=self._sandbox.ips if self._sandbox else (),
-            host_ips=facts.ips,
-            node_name=facts.name,
-            allocatable=facts.allocatable,
-        )
-
-    async def _full_surroundings(self, container: Object) -> Surroundings:
-        """With the ConfigMaps and Secrets that this container's environment names."""
-        maps, secrets = env.references([container])
-        namespace = pods.namespace(self.pod)
-
-        async def fetch(resource: object, names: set[str]) -> dict[str, Object]:
-            kind = CONFIG_MAPS if resource is CONFIG_MAPS else SECRETS
-            found = {}
-            for name in names:
-                obj = await self._node.objects.find(kind, namespace, name, self.uid)
-                if obj is not None:
-                    found[name] = obj
-            return found
-
-        return replace(
-            self._surroundings(),
-            config_maps=await fetch(CONFIG_MAPS, maps),
-            secrets=await fetch(SECRETS, secrets),
-        )
 
     # Containers.
 
@@ -404,10 +335,9 @@ class PodWorker:
             where = f"in pod {pods.described(self.pod)}"
             message = f"Back-off restarting failed container {action.name} {where}"
             self._node.record(self.pod, "Warning", "BackOff", message, action.name)
-        created = await self._create(action, container)
-        if created is None:
+        id = await self._create(action, container)
+        if id is None:
             return
-        id, _placement = created
         self._errors.pop(action.name, None)
         self._node.record(self.pod, "Normal", "Created", f"Created container: {action.name}", action.name)
         self._exits[id] = asyncio.Event()
@@ -433,11 +363,9 @@ class PodWorker:
         if view.running:
             self._begin_probes(view, container, started=False)
 
-    async def _create(self, action: Start, container: Object) -> tuple[str, Placement] | None:
-        """Everything up to the created container; a failure is kept as the reason why it waits."""
+    async def _create(self, action: Start, container: Object) -> str | None:
+        """Everything up to the created container, and its id; a failure is kept as the reason why it waits."""
         name = action.name
-        now = self._node.clock.time()
-        record = self._node.record
         self._interruptible.add(name)
         try:
             image = await self._node.images.ensure(self.pod, container)
@@ -446,69 +374,15 @@ class PodWorker:
             return None
         finally:
             self._interruptible.discard(name)
+        assert self._sandbox is not None and self._volumes is not None
+        place = Place(self.pod, self._sandbox, self._volumes)
+        target = self.container(container.get("targetContainerName") or "")
         try:
-            around = await self._full_surroundings(container)
-            environment = env.environment(self.pod, container, around)
-            assert self._sandbox is not None and self._volumes is not None
-            mounts = await self._node.volumes.container_mounts(self.pod, container, self._volumes, environment)
-            mounts += await asyncio.to_thread(self._own_mounts, container, action.attempt)
-            placement = self._placement(action, image.id, image.user, environment, mounts)
-            target = self.container(container.get("targetContainerName") or "")
-            if target is not None and target.running and not placement.pidns:
-                # `kubectl debug --target`: see that container's processes.
-                placement = replace(placement, pidns=f"/proc/{target.pid}/ns/pid")
-            body = container_spec.create_body(self.pod, container, placement)
-        except (ConfigError, VolumeError, ApiError, OSError) as error:
-            record(self.pod, "Warning", "Failed", f"Error: {error}", name)
-            self._errors[name] = StartError("CreateContainerConfigError", str(error), now + RETRY_START)
+            return await self._maker.create(place, container, action, image, target)
+        except NotMade as failure:
+            self._node.record(self.pod, "Warning", "Failed", f"Error: {failure.error.message}", name)
+            self._errors[name] = failure.error
             return None
-        try:
-            full = container_spec.container_name(self.pod, name, action.attempt)
-            id = await self._node.runtime.create(full, body)
-        except RuntimeFailure as error:
-            record(self.pod, "Warning", "Failed", f"Error: {error}", name)
-            self._errors[name] = StartError("CreateContainerError", str(error), now + RETRY_START)
-            return None
-        return id, placement
-
-    def _placement(
-        self, action: Start, image_id: str, image_user: str, environment: dict[str, str], mounts: list[Mount]
-    ) -> Placement:
-        sandbox = self._sandbox
-        assert sandbox is not None
-        facts = self._node.facts
-        return Placement(
-            attempt=action.attempt,
-            backoff=action.backoff,
-            sandbox=sandbox.id,
-            image_id=image_id,
-            image_user=image_user,
-            environment=environment,
-            mounts=mounts,
-            netns=sandbox.netns,
-            ipcns=sandbox.ipcns,
-            shm=sandbox.shm,
-            pidns=sandbox.pidns,
-            cgroup_parent=sandbox.cgroup,
-            resolv_conf=sandbox.resolv_conf,
-            hosts=sandbox.hosts,
-            hostname="" if pods.host_network(self.pod) else pods.hostname(self.pod),
-            memory_capacity=facts.memory,
-            pids_limit=facts.pids_limit,
-            seccomp_profiles=self._node.instance.root / "seccomp",
-        )
-
-    def _own_mounts(self, container: Object, attempt: int) -> list[Mount]:
-        """The termination message file."""
-        path = self._message_file(container["name"], attempt)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        path.chmod(0o666)
-        target = container.get("terminationMessagePath") or container_spec.DEFAULT_MESSAGE_PATH
-        return [Mount(str(path), target)]
-
-    def _message_file(self, name: str, attempt: int) -> Path:
-        return self._node.volumes.pod_dir(self.uid) / "containers" / name / str(attempt)
 
     async def _post_start(self, view: ContainerView, container: Object, hook: Object) -> bool:
         run = self._exec_in(view.id)
@@ -616,7 +490,7 @@ class PodWorker:
             self._removed(id)
             return None
         if view.exited:
-            view = replace(view, message=await self._termination_message(view))
+            view = replace(view, message=await self._maker.termination_message(self.pod, view))
             self._ended(id)
         self._put(view)
         return view
@@ -659,24 +533,6 @@ class PodWorker:
     def _drop(self, id: str, name: str) -> None:
         self._containers[name] = [view for view in self._containers.get(name, []) if view.id != id]
         self._exits.pop(id, None)
-
-    async def _termination_message(self, view: ContainerView) -> str:
-        container = pods.find_container(self.pod, view.name) or {}
-        path = self._message_file(view.name, view.attempt)
-
-        def read() -> str:
-            try:
-                with path.open("rb") as file:
-                    return file.read(MESSAGE_LIMIT).decode("utf-8", "replace")
-            except OSError:
-                return ""
-
-        text = await asyncio.to_thread(read)
-        failed = view.exit_code != 0
-        if not text and failed and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            raw = await self._node.runtime.tail(view.id, LOG_MESSAGE_LINES)
-            text = raw[-LOG_MESSAGE_BYTES:].decode("utf-8", "replace")
-        return text
 
     # Probes.
 

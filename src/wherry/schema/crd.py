@@ -66,6 +66,10 @@ class CustomKind:
         return _printer(self.version.get("additionalPrinterColumns") or [])
 
     @cached_property
+    def has_defaults(self) -> bool:
+        return structural.has_defaults(self.schema)
+
+    @cached_property
     def has_rules(self) -> bool:
         return rules.has_rules(self.schema)
 

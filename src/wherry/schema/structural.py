@@ -91,6 +91,14 @@ def _prune(
             del value[name]
 
 
+def has_defaults(schema: Schema | None) -> bool:
+    """Whether there is a default anywhere in a schema."""
+    if not isinstance(schema, dict):
+        return False
+    children = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return "default" in schema or any(has_defaults(child) for child in children if isinstance(child, dict))
+
+
 def apply_defaults(schema: Schema | None, value: Any) -> None:
     """Fill in the schema's defaults, in place. Nulls of fields that have a default and are not nullable go first."""
     if schema is None:

@@ -85,7 +85,13 @@ def _write(path: Path, objects: Iterable[tuple[str, bytes]], revision: int, sour
         for key, value in sorted(objects):
             conn.execute("INSERT INTO object VALUES (?, ?)", (key, value))
             _add(digest, key, value)
-        info = {"format": "1", "revision": revision, "made": time.time(), "source": source, "sha256": digest.hexdigest()}
+        info = {
+            "format": "1",
+            "revision": revision,
+            "made": time.time(),
+            "source": source,
+            "sha256": digest.hexdigest(),
+        }
         conn.executemany("INSERT INTO info VALUES (?, ?)", [(name, str(value)) for name, value in info.items()])
         conn.execute("COMMIT")
     with open(temporary, "rb") as written:

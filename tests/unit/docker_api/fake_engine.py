@@ -1,6 +1,6 @@
 """An engine that the HTTP layer can be tested on without root: one container, `cat`-like streams, real events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from wherry.engine.errors import Conflict, InvalidParameter, NotFound
@@ -87,8 +87,21 @@ class FakeExecs:
         return await self._containers.attach("web")
 
 
+class Opened:
+    """Awaited, it is there: stands for a build cache that has been opened."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+class FakeImages:
+    def __init__(self) -> None:
+        self.companions: dict[str, Any] = {"build cache": Opened()}
+
+
 class FakeEngine:
     def __init__(self) -> None:
+        self.images = FakeImages()
         self.events = Events()
         self.containers = FakeContainers()
         self.execs = FakeExecs(self.containers)

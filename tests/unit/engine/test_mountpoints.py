@@ -67,3 +67,19 @@ def test_a_plan_lets_explicit_mounts_win_over_those_of_other_containers_and_the_
     assert shown(by_place["/run"]) is None
     with pytest.raises(InvalidParameter, match="Duplicate mount point: /a"):
         plan({"Binds": ["/x:/a", "/y:/a/"]}, {}, lambda reference: [])
+
+
+def test_a_tmpfs_is_closed_unless_its_options_open_it() -> None:
+    assert mountpoints.tmpfs_options(["size=1m"]) == ["noexec", "nosuid", "nodev", "size=1m"]
+    assert mountpoints.tmpfs_options(["exec", "dev"]) == ["nosuid", "exec", "dev"]
+
+
+def test_an_image_can_be_mounted() -> None:
+    point = mountpoints.parse_mount(
+        {"Type": "image", "Source": "busybox", "Target": "/m", "ImageOptions": {"Subpath": "bin"}}
+    )
+    assert (point["Type"], point["Source"], point["Destination"], point["subpath"]) == ("image", "busybox", "/m", "bin")
+    with pytest.raises(InvalidParameter):
+        mountpoints.parse_mount(
+            {"Type": "image", "Source": "busybox", "Target": "/m", "ImageOptions": {"Subpath": ".."}}
+        )

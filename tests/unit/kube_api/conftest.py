@@ -40,4 +40,5 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await world.client.create(builtin.SERVICE_ACCOUNTS, {"metadata": {"name": "default"}}, "default")
     yield world
     cache.stop()
+    await api.admission.close()
     await store.close()

@@ -228,3 +228,19 @@ async def test_everything_is_there_after_a_restart(server: ApiServer, http: aioh
             assert (await response.json())["data"] == {"k": "c2VjcmV0"}
     finally:
         await again.stop()
+
+
+async def test_a_serving_certificate_near_its_end_is_renewed_while_serving(
+    server: ApiServer, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wherry.kube_api import pki, rotation
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    before = server.pki.serving.cert.read_bytes()
+    names = ["localhost", "127.0.0.1"]
+    assert not await rotation.renew(server, context, names)
+    monkeypatch.setattr(pki, "RENEW_DAYS", pki.LEAF_DAYS + 1)
+    assert await rotation.renew(server, context, names)
+    assert server.pki.serving.cert.read_bytes() != before
+    async with http.get("/healthz") as response:
+        assert response.status == 200

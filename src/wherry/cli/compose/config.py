@@ -101,6 +101,11 @@ def config(
         _write("".join(f"{line}\n" for line in lines), output)
         return
     found = model(project, wanted_services(project, services), everything=session.options.all_resources)
+    if form == "json":
+        # Docker Compose writes these two even when they are not given.
+        found["services"] = {
+            name: {"command": None, "entrypoint": None, **one} for name, one in found["services"].items()
+        }
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n" if form == "json" else to_yaml(found)
     _write(text, output)
 

@@ -110,21 +110,32 @@ def _renamed(path: str, old: str, new: str | None) -> str:
 
 
 def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, into: str, owners: bool) -> None:
-    try:
-        safe = tarfile.tar_filter(member, into)
-    except tarfile.FilterError as error:
-        raise CliError(f"refusing to unpack {member.name}: {error}") from None
-    if safe is None:
-        return
-    safe.mode = member.mode
-    place = os.path.join(into, safe.name)
-    if os.path.lexists(place) and not (safe.isdir() and os.path.isdir(place)):
+    place = _inside(into, member.name)
+    if member.islnk():
+        _inside(into, member.linkname)
+    if os.path.lexists(place) and not (member.isdir() and os.path.isdir(place)):
         if os.path.isdir(place) and not os.path.islink(place):
             raise CliError(f"cannot overwrite directory {place} with non-directory")
         os.unlink(place)
     if not owners:
-        safe.uid, safe.gid, safe.uname, safe.gname = os.getuid(), os.getgid(), "", ""
-    archive.extract(safe, into, numeric_owner=True, filter="fully_trusted")
+        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+    archive.extract(member, into, numeric_owner=True)
+
+
+def _inside(folder: str, name: str) -> str:
+    """The path of an archive's member below `folder`. CliError when it leads elsewhere.
+
+    The archive is made by what runs in the container: a link that it put there first must not be followed.
+    """
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts:
+        raise CliError(f"refusing to unpack {name}: it leads out of {folder}")
+    path = folder
+    for part in parts[:-1]:
+        path = os.path.join(path, part)
+        if os.path.islink(path):
+            raise CliError(f"refusing to unpack {name}: {path} is a symbolic link")
+    return os.path.join(folder, name)
 
 
 class _Stream:

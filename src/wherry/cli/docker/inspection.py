@@ -60,7 +60,7 @@ def inspect(
     if template is not None:
         cli.out("\n".join(lines))
     elif format_text == "json":
-        cli.out(dumps(found))
+        cli.out(dumps(found, escape_html=False))
     else:
         cli.out(dumps(found, indent="    ", escape_html=cli.path.startswith("docker context")) if found else "[]")
     for message in errors:

@@ -6,12 +6,13 @@ function of no arguments (computed only when asked for) or of some (`.Label "key
 
 from __future__ import annotations
 
+from wherry.cli.format.gojson import dumps
 from wherry.cli.format.gotemplate import DOCKER_FUNCTIONS, ExecError, ParseError, Struct, Template, TemplateError
 from wherry.cli.format.table import render
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any, Protocol
 
     class Output(Protocol):
@@ -82,8 +83,8 @@ def _label_header(key: str) -> str:
 def _run(template: Template, row: Struct, json_names: list[str] | None = None) -> str:
     try:
         if "json ." in template.text and json_names:
-            plain = {name: value_of(row, name) for name in sorted(json_names)}
-            template.functions["json"] = lambda value: DOCKER_FUNCTIONS["json"](plain if value is row else value)
+            whole = row_json(row, sorted(json_names))
+            template.functions["json"] = lambda value: whole if value is row else DOCKER_FUNCTIONS["json"](value)
         return template.execute(row)
     except ExecError as error:
         raise TemplateError(f"failed to execute template: {error}") from None
@@ -91,5 +92,4 @@ def _run(template: Template, row: Struct, json_names: list[str] | None = None) -
 
 def row_json(row: Struct, names: list[str]) -> str:
     """A row as a JSON object of the named members."""
-    to_json: Callable[[Any], str] = DOCKER_FUNCTIONS["json"]
-    return to_json({name: value_of(row, name) for name in names})
+    return dumps({name: value_of(row, name) for name in names})

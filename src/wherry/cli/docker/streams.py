@@ -75,15 +75,22 @@ class RawTerminal:
             termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
 
 
-def follow_window(resize: Callable[[int, int], object]) -> None:
-    """Calls `resize(rows, columns)` now and whenever the window changes. What the engine answers is of no interest."""
+def follow_window(resize: Callable[[int, int], object], *, redraw: bool = False) -> None:
+    """Calls `resize(rows, columns)` now and whenever the window changes. What the engine answers is of no interest.
+
+    `redraw` gives another size first: a shell that is attached to again draws its prompt only when its size changes.
+    """
     import signal
 
     from wherry.docker_api.client import CannotConnect, DockerError
 
     def changed(*_: object) -> None:
+        nonlocal redraw
         try:
             size = os.get_terminal_size(1)
+            if redraw:
+                redraw = False
+                resize(size.lines + 1, size.columns + 1)
             resize(size.lines, size.columns)
         except (OSError, DockerError, CannotConnect):
             return

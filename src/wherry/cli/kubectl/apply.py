@@ -79,7 +79,9 @@ def run(session: Session) -> int:
     if options["prune"]:
         if not options["all"] and not options["selector"]:
             raise KubectlError(
-                "all resources selected for prune without explicitly passing --all. To prune all resources, pass the --all flag. If you did not mean to prune all resources, specify a label selector"
+                "all resources selected for prune without explicitly passing --all. To prune all "
+                "resources, pass the --all flag. If you did not mean to prune all resources, specify "
+                "a label selector"
             )
         if options["all"] and options["selector"]:
             raise KubectlError("cannot set --all and --selector at the same time")
@@ -143,7 +145,8 @@ def _one(session: Session, target: Target) -> tuple[str, Object]:
         if meta.get("generateName"):
             raise KubectlError(f"from {meta['generateName']}: cannot use generate name with apply")
         raise KubectlError(
-            f'error when retrieving current configuration of:\n{_info(target)}\nfrom server for: "{source}": resource name may not be empty'
+            f"error when retrieving current configuration of:\n{_info(target)}\nfrom server for: "
+            f'"{source}": resource name may not be empty'
         )
     path = target.resource.path(target.namespace, target.name)
     try:
@@ -198,7 +201,7 @@ def _patch(session: Session, target: Target, modified: Object, current: Object, 
     patch = three_way(original, _jsonable(modified), current, kind)
     if kind is None:
         patch = _merge_only(patch)
-    if not patch:
+    if not patch and session.dry_run != "client":
         return "unchanged", current
     if session.dry_run == "client":
         return "configured", _locally(target.resource, current, patch, kind)

@@ -189,7 +189,9 @@ def _unpack(session: Session, tar: tarfile.TarFile, prefix: str, source: Place, 
             os.makedirs(target, exist_ok=True)
         elif member.issym() or member.islnk():
             session.say(
-                f'warning: skipping symlink: "{target}" -> "{member.linkname}" (consider using "kubectl exec -n "{source.namespace}" "{source.pod}" -- tar cf - "{source.path}" | tar xf -")'
+                f'warning: skipping symlink: "{target}" -> "{member.linkname}" (consider using '
+                f'"kubectl exec -n "{source.namespace}" "{source.pod}" -- tar cf - "{source.path}" | '
+                'tar xf -")'
             )
         elif member.isfile():
             os.makedirs(os.path.dirname(target) or ".", exist_ok=True)

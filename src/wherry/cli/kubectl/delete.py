@@ -46,11 +46,11 @@ def run(session: Session) -> int:
     if options["raw"]:
         import sys
 
-        answer = session.http.send("DELETE", options["raw"])
+        response = session.http.send("DELETE", options["raw"])
         from wherry.cli.kubectl.http import check
 
-        text = answer.read()
-        check(answer.status, text)
+        text = response.read()
+        check(response.status, text)
         sys.stdout.buffer.write(text)
         return 0
     if options["output"] not in ("", "name"):

@@ -56,16 +56,18 @@ def run(session: Session) -> int:
             matching = _by_prefix(session, target) if error.status == 404 and target.name and len(targets) == 1 else []
             if matching:
                 found += matching
+                by_prefix = True
             else:
                 errors.append(error)
     printed = False
+    by_prefix = False
     for one in found:
         try:
             text = describe(session, one)
         except ServerError as error:
             errors.append(error)
             continue
-        print(("\n" if printed else "") + text, end="")
+        print(text + "\n" if by_prefix else ("\n\n" if printed else "") + text, end="")
         printed = True
     if not found and not errors:
         where = "" if options["all-namespaces"] else f" in {session.namespace} namespace."

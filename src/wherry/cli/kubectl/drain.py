@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from wherry.cli.kubectl.cordon import cordon, nodes
-from wherry.cli.kubectl.errors import KubectlError, ServerError, raise_all
+from wherry.cli.kubectl.errors import KubectlError, Quiet, ServerError, raise_all
 from wherry.cli.kubectl.flags import Flag
 from wherry.cli.kubectl.selection import Found
 from wherry.cli.kubectl.session import DRY_RUN, SELECTOR, Object, Session
@@ -37,14 +37,20 @@ def run(session: Session) -> int:
     found = nodes(session, "drain", errors)
     for node in found:
         cordon(session, node, True)
+    pending: list[tuple[str, KubectlError]] = []
     for node in found:
         try:
             _drain(session, node)
         except KubectlError as error:
             session.say(f'error: unable to drain node "{node.name}" due to error: {error}, continuing command...')
-            errors.append(
-                KubectlError(f"unable to drain node(s), there are pending nodes to be drained:\n {node.name}\n{error}")
-            )
+            pending.append((node.name, error))
+    if pending:
+        session.say("There are pending nodes to be drained:")
+        for name, _ in pending:
+            session.say(f" {name}")
+        for _, error in pending:
+            session.say(str(error).strip("[]").replace(", cannot", "\ncannot"))
+        raise Quiet(1)
     raise_all(errors)
     return 0
 

@@ -29,16 +29,16 @@ FLAGS = (
 def run(session: Session) -> int:
     options = session.options
     arguments = options.arguments
-    if not arguments or options.dash_at == 0 and not options["filename"]:
+    if not arguments or (options.dash_at == 0 and not options["filename"]):
         raise UsageError("pod, type/name or --filename must be specified")
     if options.dash_at < 0 and len(arguments) > 1:
         raise KubectlError(
             "exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- [COMMAND] instead"
-            + f"\nSee 'kubectl exec -h' for help and examples"
+            + "\nSee 'kubectl exec -h' for help and examples"
         )
     command = arguments[1:]
     if not command:
-        raise UsageError("you must specify at least one command for the container")
+        raise KubectlError("you must specify at least one command for the container")
     pod = one_pod(session, arguments[0])
     return execute(
         session,

@@ -67,7 +67,10 @@ def run(session: Session) -> int:
             'You must specify the type of resource to get. Use "kubectl api-resources" for a complete list of '
             "supported resources.\n"
         )
-        raise UsageError("Required resource not specified.")
+        raise UsageError(
+            'Required resource not specified.\nUse "kubectl explain <resource>" for a detailed description of that '
+            "resource (e.g. kubectl explain pods)."
+        )
     if options["output-watch-events"] and not (options["watch"] or options["watch-only"]):
         raise UsageError("--output-watch-events option can only be used with --watch or --watch-only")
     if options["show-labels"] and name not in ("", "wide"):

@@ -191,7 +191,8 @@ class HTTP:
             ) from error
         except OSError as error:
             raise CannotConnect(
-                f"Unable to connect to the server: dial tcp {self.authority}: connect: {(error.strerror or str(error)).lower()}"
+                f"Unable to connect to the server: dial tcp {self.authority}: connect: "
+                f"{(error.strerror or str(error)).lower()}"
             ) from error
         if not self.secure:
             return Wire(connection)

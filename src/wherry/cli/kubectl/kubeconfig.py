@@ -20,7 +20,13 @@ def files(options: Options) -> list[str]:
     if options["kubeconfig"]:
         return [options["kubeconfig"]]
     listed = [path for path in os.environ.get("KUBECONFIG", "").split(":") if path]
-    return listed or [os.path.join(os.path.expanduser("~"), ".kube", "config")]
+    if listed:
+        return listed
+    own = os.path.join(os.path.expanduser("~"), ".kube", "config")
+    # The program `kubectl` of an instance knows its instance: that is meant where nothing else is configured.
+    root = os.environ.get("WHERRY_ROOT", "")
+    instance = os.path.join(root, "kubeconfig")
+    return [instance] if root and not os.path.exists(own) and os.path.exists(instance) else [own]
 
 
 def read(path: str) -> Config | None:
@@ -89,12 +95,9 @@ class Access:
     def __init__(self, options: Options) -> None:
         config = load(options)
         name = options.shared("context") or config["current-context"]
-        context: Config = {}
-        if name:
-            if name not in config["contexts"]:
-                if options.shared("context"):
-                    raise KubectlError(f'context "{name}" does not exist')
-            context = config["contexts"].get(name, {})
+        if name and name not in config["contexts"] and options.shared("context"):
+            raise KubectlError(f'context "{name}" does not exist')
+        context: Config = config["contexts"].get(name, {})
         self.cluster: Config = self._section(
             config, "clusters", "cluster", options.shared("cluster") or context.get("cluster")
         )

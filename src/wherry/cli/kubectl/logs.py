@@ -44,13 +44,15 @@ def run(session: Session) -> int:
     arguments = options.arguments
     if not arguments and not options["selector"]:
         raise UsageError(
-            "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command"
+            "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a "
+            "required argument for the logs command"
         )
     if arguments and options["selector"]:
         raise UsageError("only a selector (-l) or a POD name is allowed")
     if len(arguments) > 2:
         raise UsageError(
-            "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command"
+            "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a "
+            "required argument for the logs command"
         )
     container = options["container"]
     if len(arguments) == 2:
@@ -66,11 +68,7 @@ def run(session: Session) -> int:
     if options["limit-bytes"] < 0:
         raise KubectlError("--limit-bytes must be greater than 0")
     if options["previous"] and options["follow"]:
-        raise KubectlError(
-            "only one of follow (-f) or previous (-p) is allowed"
-            if False
-            else "only one of follow (-f) or previous (-p) is allowed"
-        )
+        raise KubectlError("only one of follow (-f) or previous (-p) is allowed")
     sources = _sources(session, arguments, container)
     if not sources:
         return 0
@@ -103,7 +101,13 @@ def _sources(session: Session, arguments: list[str], container: str) -> list[tup
         if not pods:
             session.say(f"No resources found in {session.namespace} namespace.")
     else:
-        found = target_object(session, arguments[0])
+        try:
+            found = target_object(session, arguments[0])
+        except ServerError as error:
+            if error.status != 404:
+                raise
+            where = f'{error} in namespace "{session.namespace}"'
+            raise KubectlError(f"error from server ({error.reason}): {where}") from error
         if found.resource.kind == "Pod":
             pods = [found.object]
         elif options["all-pods"]:
@@ -126,11 +130,7 @@ def _sources(session: Session, arguments: list[str], container: str) -> list[tup
             sources += [(pod, name) for name in names]
         elif container:
             if container not in container_names(pod):
-                raise KubectlError(
-                    f"container {container} is not valid for pod {pod['metadata']['name']}"
-                    if False
-                    else f"container {container} is not valid for pod {pod['metadata']['name']}"
-                )
+                raise KubectlError(f"container {container} is not valid for pod {pod['metadata']['name']}")
             sources.append((pod, container))
         else:
             sources.append((pod, container_of(session, pod, "")))

@@ -17,7 +17,7 @@ def edit(session: Session, field: str, noun: str, done: str) -> int:
     if not files and not resources:
         raise UsageError("one or more resources must be specified as <resource> <name> or <resource>/<name>")
     if not new and not removed and not options["list"]:
-        raise UsageError(f"at least one {noun} update is required")
+        raise KubectlError(f"at least one {noun} update is required")
     if options["list"] and (new or removed):
         raise UsageError(
             "when specifying --list, label update arguments may not be specified"
@@ -87,7 +87,8 @@ def _changes(words: list[str], noun: str) -> tuple[dict[str, str], list[str]]:
     for key in removed:
         if key in new:
             raise KubectlError(
-                f"can not both modify and remove {'a label' if noun == 'label' else 'an annotation'} in the same command"
+                f"can not both modify and remove {'a label' if noun == 'label' else 'an annotation'} "
+                "in the same command"
             )
     return new, removed
 
@@ -115,7 +116,8 @@ def _apply(
                 if noun == "label":
                     raise KubectlError(f"'{key}' already has a value ({own[key]}), and --overwrite is false")
                 raise KubectlError(
-                    f"--overwrite is false but found the following declared annotation(s): '{key}' already has a value ({own[key]})"
+                    f"--overwrite is false but found the following declared annotation(s): '{key}' already "
+                    f"has a value ({own[key]})"
                 )
     for key in removed:
         if key not in own:

@@ -211,7 +211,7 @@ def custom_columns(name: str, argument: str) -> list[tuple[str, str]]:
     if name == "custom-columns-file":
         if not argument:
             raise KubectlError("custom-columns format specified but no custom columns given")
-        headers, paths = (_text_of(argument, name).split("\n") + [""])[:2]
+        headers, paths = [*_text_of(argument, name).split("\n"), ""][:2]
         if len(headers.split()) != len(paths.split()):
             raise KubectlError(
                 f"number of columns ({len(headers.split())}) and spec ({len(paths.split())}) do not match"

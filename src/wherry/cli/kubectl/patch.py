@@ -72,7 +72,8 @@ def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        from wherry.cli.kubectl.yamlio import YamlError, load as load_yaml
+        from wherry.cli.kubectl.yamlio import YamlError
+        from wherry.cli.kubectl.yamlio import load as load_yaml
 
         try:
             return load_yaml(text)

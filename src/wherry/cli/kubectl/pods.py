@@ -40,11 +40,7 @@ def selector_of(found: Found) -> str:
     if kind in ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job") and spec.get("selector"):
         return format_label_selector(spec["selector"])
     group = f"{kind}.{found.resource.group}" if found.resource.group else kind
-    raise KubectlError(
-        f"cannot get the pods of {found.resource.name}/{found.name}: selector for {group} not implemented"
-        if False
-        else f"selector for {group} not implemented"
-    )
+    raise KubectlError(f"selector for {group} not implemented")
 
 
 def pods_of(session: Session, found: Found) -> list[Object]:
@@ -68,7 +64,7 @@ def _preference(pod: Object) -> Any:
     """Scheduled, running and ready pods first, then those that have been so for longest."""
     status = pod.get("status") or {}
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
-    phase = {"Running": 0, "Pending": 2}.get(status.get("phase"), 1)
+    phase = {"Running": 0, "Pending": 2}.get(str(status.get("phase")), 1)
     return (
         not (pod.get("spec") or {}).get("nodeName"),
         phase,

@@ -53,7 +53,8 @@ def run(session: Session) -> int:
                     listener = _listen(host, local)
                 except OSError as error:
                     failed.append(
-                        f"listen tcp{6 if ':' in host else 4} {f'[{host}]' if ':' in host else host}:{local}: bind: {(error.strerror or str(error)).lower()}"
+                        f"listen tcp{6 if ':' in host else 4} {f'[{host}]' if ':' in host else host}:{local}: "
+                        f"bind: {(error.strerror or str(error)).lower()}"
                     )
                     continue
                 local = listener.getsockname()[1]
@@ -64,8 +65,10 @@ def run(session: Session) -> int:
         if not opened:
             detail = " ".join(failed)
             raise KubectlError(
-                f"unable to listen on port {local}: Listeners failed to create with the following errors: [unable to create listener: Error {detail}]\nerror: unable to listen on any of the requested ports: [{{{local} {remote_port}}}]",
-                prefix="Unable to listen on port: " if False else "",
+                f"unable to listen on port {local}: Listeners failed to create with the following "
+                f"errors: [unable to create listener: Error {detail}]\nerror: unable to listen on any "
+                f"of the requested ports: [{{{local} {remote_port}}}]",
+                prefix="",
             )
     path = pod.resource.path(pod.namespace, pod.name, "portforward")
     for listener, remote_port in listeners:
@@ -167,7 +170,8 @@ def _forward(session: Session, connection: socket.socket, path: str, port: int) 
             data = data[2:]
         if channel == 1 and data:
             print(
-                f"E portforward: an error occurred forwarding {connection.getsockname()[1]} -> {port}: {data.decode(errors='replace')}",
+                f"E portforward: an error occurred forwarding {connection.getsockname()[1]} -> {port}: "
+                f"{data.decode(errors='replace')}",
                 file=sys.stderr,
             )
             break

@@ -25,7 +25,7 @@ def run(session: Session) -> int:
         session.say(f"No resources found in {session.namespace} namespace.")
     for one in found:
         try:
-            query = session.write_query(f"kubectl-rollout" if verb != "restart" else "kubectl-rollout", validate=False)
+            query = session.write_query("kubectl-rollout", validate=False)
             patch = _patch(one, verb)
             result = session.http.request("PATCH", one.path, query, patch, content_type=STRATEGIC_PATCH)
             session.done(one.resource, one.name, _DONE[verb], result)
@@ -41,7 +41,8 @@ def _patch(one: Found, verb: str) -> dict[str, Any]:
     if verb == "restart":
         if kind not in ("Deployment", "DaemonSet", "StatefulSet"):
             raise KubectlError(
-                f"{shown if one.resource.group else f'{one.resource.name} {chr(34)}{one.name}{chr(34)}'} restarting is not supported"
+                f"{shown if one.resource.group else f'{one.resource.name} {chr(34)}{one.name}{chr(34)}'} "
+                "restarting is not supported"
             )
         if kind == "Deployment" and spec.get("paused"):
             raise KubectlError(f"{shown} can't restart paused deployment (run rollout resume first)")

@@ -51,7 +51,8 @@ def _show(session: Session, one: Found) -> None:
             template = {**template, "metadata": {**meta, "annotations": annotations}}
         describe_template(out, template)
         print(f"{one.label} with revision #{wanted}")
-        print(out.text())
+        # Unlike describe, the real one does not align this page.
+        print("".join(out.parts))
         return
     print(f"{one.label} ")
     rows = [["REVISION", "CHANGE-CAUSE"]]

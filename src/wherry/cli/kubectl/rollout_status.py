@@ -88,17 +88,20 @@ def _deployment(obj: Object, revision: int) -> tuple[str, bool]:
     total, available = int(status.get("replicas") or 0), int(status.get("availableReplicas") or 0)
     if wanted is not None and updated < wanted:
         return (
-            f'Waiting for deployment "{name}" rollout to finish: {updated} out of {wanted} new replicas have been updated...',
+            f'Waiting for deployment "{name}" rollout to finish: {updated} out of {wanted} new '
+            "replicas have been updated...",
             False,
         )
     if total > updated:
         return (
-            f'Waiting for deployment "{name}" rollout to finish: {total - updated} old replicas are pending termination...',
+            f'Waiting for deployment "{name}" rollout to finish: {total - updated} old replicas '
+            "are pending termination...",
             False,
         )
     if available < updated:
         return (
-            f'Waiting for deployment "{name}" rollout to finish: {available} of {updated} updated replicas are available...',
+            f'Waiting for deployment "{name}" rollout to finish: {available} of {updated} updated '
+            "replicas are available...",
             False,
         )
     return f'deployment "{name}" successfully rolled out', True
@@ -115,7 +118,8 @@ def _daemon_set(obj: Object, revision: int) -> tuple[str, bool]:
     updated, available = int(status.get("updatedNumberScheduled") or 0), int(status.get("numberAvailable") or 0)
     if updated < wanted:
         return (
-            f'Waiting for daemon set "{name}" rollout to finish: {updated} out of {wanted} new pods have been updated...',
+            f'Waiting for daemon set "{name}" rollout to finish: {updated} out of {wanted} new '
+            "pods have been updated...",
             False,
         )
     if available < wanted:
@@ -141,13 +145,15 @@ def _stateful_set(obj: Object, revision: int) -> tuple[str, bool]:
     if partition is not None and wanted is not None and partition > 0:
         if updated < wanted - partition:
             return (
-                f"Waiting for partitioned roll out to finish: {updated} out of {wanted - partition} new pods have been updated...",
+                f"Waiting for partitioned roll out to finish: {updated} out of {wanted - partition} "
+                "new pods have been updated...",
                 False,
             )
         return f"partitioned roll out complete: {updated} new pods have been updated...", True
     if status.get("updateRevision") != status.get("currentRevision"):
         return (
-            f"waiting for statefulset rolling update to complete {updated} pods at revision {status.get('updateRevision', '')}...",
+            f"waiting for statefulset rolling update to complete {updated} pods at revision "
+            f"{status.get('updateRevision', '')}...",
             False,
         )
     current = int(status.get("currentReplicas") or 0)

@@ -35,7 +35,7 @@ def _choose(found: list[revisions.Revision], wanted: int) -> revisions.Revision:
                 return revision
         raise KubectlError(f"unable to find specified revision {wanted} in history")
     if len(found) < 2:
-        raise KubectlError("no rollout history found for deployment" if False else "no last revision to roll back to")
+        raise KubectlError("no last revision to roll back to")
     return found[-2]
 
 
@@ -47,7 +47,8 @@ def _undo(session: Session, one: Found) -> None:
     if one.resource.kind == "Deployment":
         if one.object["spec"].get("paused"):
             raise KubectlError(
-                f"you cannot rollback a paused deployment; resume it first with 'kubectl rollout resume {one.name}' and try again"
+                "you cannot rollback a paused deployment; resume it first with 'kubectl rollout "
+                f"resume {one.name}' and try again"
             )
         if not wanted and len(found) < 2:
             raise KubectlError(f'no rollout history found for deployment "{one.name}"')
@@ -72,7 +73,7 @@ def _undo(session: Session, one: Found) -> None:
         kept = {
             key: value
             for key, value in (one.object["metadata"].get("annotations") or {}).items()
-            if key.startswith("kubectl.kubernetes.io/last-applied") or key.startswith("deployment.kubernetes.io/")
+            if key.startswith(("kubectl.kubernetes.io/last-applied", "deployment.kubernetes.io/"))
         }
         skipped = ("deployment.kubernetes.io/", "kubectl.kubernetes.io/last-applied")
         old = chosen.object["metadata"].get("annotations") or {}

@@ -43,8 +43,9 @@ def run(session: Session) -> int:
         raise UsageError("You must provide one or more resources by argument or filename.")
     errors: list[KubectlError] = []
     found = load(session, errors=errors)
-    if not found and not errors:
-        raise KubectlError("no objects passed to scale")
+    if not found:
+        why = f" {errors[0]}" if errors else ""
+        raise KubectlError(f"no objects passed to scale{why}")
     for one in found:
         try:
             _scale(session, one)

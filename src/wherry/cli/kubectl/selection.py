@@ -75,7 +75,7 @@ def select(
 ) -> list[Target]:
     """The targets of a command line. Raises KubectlError as kubectl's resource builder words it."""
     selector = bool(session.options.get("selector") or session.options.get("field-selector"))
-    if documents is not None and (arguments or (selector and False)):
+    if documents is not None and arguments:
         raise KubectlError(
             "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well"
         )

@@ -65,9 +65,8 @@ def run(session: Session) -> int:
         containers = pod_specs.chosen(spec, options["containers"])
         if not containers:
             raise KubectlError(
-                f"{one.resource.name}/{one.name} does not have any containers matching {options['containers']!r}".replace(
-                    "'", '"'
-                )
+                f"{one.resource.name}/{one.name} does not have any containers matching "
+                f"{options['containers']!r}".replace("'", '"')
             )
         for container in containers:
             _update(container, new, removed, options["overwrite"])
@@ -115,7 +114,7 @@ def _list(session: Session, one: Found) -> None:
     if spec is None:
         raise KubectlError(f"the object is not a pod or does not have a pod template: {one.object.get('kind')}")
     for container in pod_specs.chosen(spec, session.options["containers"]):
-        print(f"# {one.resource.name} {one.name}, container {container['name']}")
+        print(f"# {one.resource.kind} {one.name}, container {container['name']}")
         for variable in container.get("env") or ():
             source = variable.get("valueFrom")
             if not source:

@@ -1,7 +1,7 @@
 """`kubectl set image`."""
 
 from wherry.cli.kubectl import pod_specs
-from wherry.cli.kubectl.errors import KubectlError, UsageError
+from wherry.cli.kubectl.errors import KubectlError
 from wherry.cli.kubectl.selection import Found
 from wherry.cli.kubectl.session import Object, Session
 
@@ -17,16 +17,12 @@ FLAGS = pod_specs.FLAGS
 def run(session: Session) -> int:
     resources, words = pod_specs.split(session.options.arguments)
     if not resources and not session.options["filename"]:
-        raise (
-            UsageError("one or more resources must be specified as <resource> <name> or <resource>/<name>")
-            if False
-            else KubectlError("one or more resources must be specified as <resource> <name> or <resource>/<name>")
-        )
+        raise (KubectlError("one or more resources must be specified as <resource> <name> or <resource>/<name>"))
     images: dict[str, str] = {}
     for word in words:
         name, equals, image = word.partition("=")
         if not equals or not name or not image:
-            raise KubectlError(f"invalid image format: {word}" if False else f"invalid parameter: {word}")
+            raise KubectlError(f"invalid parameter: {word}")
         images[name] = image
     if not images:
         raise KubectlError("at least one image update is required")

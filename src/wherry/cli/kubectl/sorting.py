@@ -37,7 +37,7 @@ def _natural(text: str) -> Any:
     if _QUANTITY.match(text):
         from wherry.schema.quantity import parse
 
-        return [(0, float(parse(text)), "")]
+        return [(0, parse(text).nano, "")]
     return [(1, int(p), p) if p.isdigit() else (2, 0, p) for p in re.split(r"([0-9]+)", text) if p]
 
 

@@ -40,11 +40,7 @@ def run(session: Session) -> int:
     kind, slash, name = resources[0].partition("/")
     resource = session.find(kind)
     if resource.name != "nodes":
-        raise KubectlError(
-            f"invalid resource type {kind}, only node is supported"
-            if False
-            else f"invalid resource type {kind}, only node types are supported"
-        )
+        raise KubectlError(f"invalid resource type {kind}, only node types are supported")
     names = ([name] if slash else []) + [word.partition("/")[2] or word for word in resources[1:]]
     if not changes:
         raise UsageError("at least one taint update is required")
@@ -108,4 +104,4 @@ def _taint(session: Session, node: Any, new: list[dict[str, str]], removed: list
         }
         body = {**patch, "spec": {"taints": [{"$patch": "replace"}, *taints] if taints else None}}
         result = session.http.request("PATCH", node.path, query, body, content_type=STRATEGIC_PATCH)
-    session.done(node.resource, node.name, done, result)
+    session.done(node.resource, node.name, done, result, dry=session.dry_run if session.dry_run == "client" else "none")

@@ -43,7 +43,7 @@ def run(session: Session) -> int:
     options = session.options
     conditions = options["for"]
     if not conditions:
-        raise KubectlError("--for is required" if False else 'unrecognized condition: ""')
+        raise KubectlError('unrecognized condition: ""')
     if not options.arguments and not options["filename"]:
         raise UsageError("You must provide one or more resources by argument or filename.")
     timeout = _WEEK if options["timeout"] < 0 else options["timeout"]
@@ -92,8 +92,7 @@ def _wait(session: Session, targets: list[Target], word: str, deadline: float) -
             errors.append(error)
             continue
         except KubectlError as error:
-            text = str(error)
-            errors.append(KubectlError(text) if text.startswith("timed out") else KubectlError(text))
+            errors.append(error)
             continue
         if obj is None:
             errors.append(KubectlError(f"timed out waiting for the condition on {label}"))

@@ -37,7 +37,8 @@ def watch(session: Session, targets: list[Target], name: str, argument: str) -> 
     if len(targets) != 1:
         if len({t.resource for t in targets}) == 1:
             raise KubectlError(
-                "watch is only supported on individual resources and resource collections - more than 1 resource was found"
+                "watch is only supported on individual resources and resource collections - more than "
+                "1 resource was found"
             )
         raise KubectlError("watch is only supported on individual resources and resource collections")
     target = targets[0]

@@ -13,7 +13,7 @@ import yaml
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_Base):
+class _Loader(_Base):  # type: ignore[misc]
     """No timestamps, no base-60 numbers: they stay strings, as in Go."""
 
 
@@ -104,7 +104,8 @@ def _node(value: Any, indent: int, out: list[str], lead: str) -> None:
             _node(item, indent + 2, out, prefix)
     else:
         space = " " if lead else ""
-        out.append(f"{lead}{space}{_scalar(value, indent)}\n")
+        start = lead + space
+        out.append(f"{start}{_scalar(value, indent, column=len(start))}\n")
 
 
 def _entry(lead: str, value: Any, indent: int, out: list[str]) -> None:
@@ -116,7 +117,7 @@ def _entry(lead: str, value: Any, indent: int, out: list[str]) -> None:
         for item in value:
             _node(item, indent + 2, out, " " * indent + "-")
     else:
-        out.append(f"{lead} {_scalar(value, indent + 2)}\n")
+        out.append(f"{lead} {_scalar(value, indent + 2, column=len(lead) + 1)}\n")
 
 
 _DIGITS = re.compile(r"([0-9]+)")
@@ -135,7 +136,37 @@ def _natural(key: Any) -> Any:
 _PLAIN_BAD_FIRST = frozenset("#,[]{}&*!|>'\"%@`")
 
 
-def _scalar(value: Any, indent: int, is_key: bool = False) -> str:
+WIDTH = 80
+
+
+def _scalar(value: Any, indent: int, is_key: bool = False, column: int = 0) -> str:
+    text = _unfolded(value, indent, is_key)
+    if is_key or column + len(text) <= WIDTH or " " not in text or "\n" in text or not isinstance(value, str):
+        return text
+    return _fold(text, indent, column)
+
+
+def _fold(text: str, indent: int, column: int) -> str:
+    """A long scalar on several lines: broken at the first single space beyond the width."""
+    quote = text[0] if text[0] in "'\"" and text[-1] == text[0] and len(text) > 1 else ""
+    out: list[str] = []
+    last = len(text) - (2 if quote else 1)
+    for index, char in enumerate(text):
+        inside = index > (1 if quote else 0) and index < last
+        alone = text[index - 1 : index] != " " and (quote == '"' or text[index + 1 : index + 2] != " ")
+        if char == " " and column > WIDTH and inside and alone:
+            out.append("\n" + " " * indent)
+            column = indent
+            if quote == '"' and text[index + 1] == " ":
+                out.append("\\")
+                column += 1
+            continue
+        out.append(char)
+        column += 1
+    return "".join(out)
+
+
+def _unfolded(value: Any, indent: int, is_key: bool = False) -> str:
     if value is None:
         return "null"
     if value is True:
@@ -149,7 +180,7 @@ def _scalar(value: Any, indent: int, is_key: bool = False) -> str:
     if isinstance(value, (dict, list, tuple)):
         return "{}" if isinstance(value, dict) else "[]"
     text = str(value)
-    special = any((c < " " and c not in "\n\t") or c == "\x7f" or c == "\ufeff" or "\x80" <= c < "\xa0" for c in text)
+    special = any((c < " " and c != "\n") or c == "\x7f" or c == "\ufeff" or "\x80" <= c < "\xa0" for c in text)
     if "\n" in text and not is_key:
         if not special and not _no_block(text):
             return _literal(text, indent)
@@ -162,7 +193,7 @@ def _scalar(value: Any, indent: int, is_key: bool = False) -> str:
         return text
     if text != text.strip(" "):
         return _single(text)
-    return _double(text) if "\t" in text and False else _single(text)
+    return _single(text)
 
 
 def _no_block(text: str) -> bool:

@@ -38,7 +38,6 @@ class Options:
     temporal_redirect_code: int = 302
     ssl_redirect: bool = True
     force_ssl_redirect: bool = False
-    preserve_trailing_slash: bool = False
     # How the backend is spoken to.
     backend_protocol: str = "HTTP"
     upstream_vhost: str = ""
@@ -233,7 +232,6 @@ _SUPPORTED: dict[str, tuple[str, _Parser]] = {
     "temporal-redirect-code": ("temporal_redirect_code", _number(300, 308)),
     "ssl-redirect": ("ssl_redirect", _bool),
     "force-ssl-redirect": ("force_ssl_redirect", _bool),
-    "preserve-trailing-slash": ("preserve_trailing_slash", _bool),
     "backend-protocol": ("backend_protocol", _one_of("HTTP", "HTTPS", "GRPC", "GRPCS", "AUTO_HTTP", fold=True)),
     "upstream-vhost": ("upstream_vhost", _HOST),
     "x-forwarded-prefix": ("x_forwarded_prefix", _PATH),
@@ -264,8 +262,7 @@ _SUPPORTED: dict[str, tuple[str, _Parser]] = {
     "service-upstream": ("service_upstream", _bool),
     "upstream-hash-by": ("hash_by", _word(r"[A-Za-z0-9_$:/{}-]+", "nginx variables and text")),
     "affinity": ("affinity", lambda text: _one_of("cookie")(text) == "cookie"),
-    "affinity-mode": ("", _one_of("balanced", "persistent")),
-    "affinity-canary-behavior": ("", _one_of("sticky", "legacy")),
+    "affinity-mode": ("", _one_of("balanced")),
     "session-cookie-name": ("cookie_name", _COOKIE),
     "canary": ("canary", _bool),
     "canary-weight": ("canary_weight", _number(0, 1_000_000)),

@@ -151,6 +151,7 @@ class IngressController:
         for key in self._reports.keys() - keys:
             del self._reports[key]
             self._accepted.pop(key, None)
+            await self._withdraw(key)
         if not mine:
             if self.nginx.pid() is not None:
                 log.info("ingress: no Ingress is left: nginx ends")
@@ -294,6 +295,17 @@ class IngressController:
             )
         except ApiError as error:
             log.warning("ingress %s/%s: status not written: %s", namespace, name, error)
+
+    async def _withdraw(self, key: Key) -> None:
+        """Take this node's addresses out of the status of an Ingress that is another controller's now."""
+        ingress = self.ingresses.get(*key)
+        if ingress is None or ingress["metadata"].get("deletionTimestamp"):
+            return
+        current = ((ingress.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+        left = [entry for entry in current if entry.get("ip") not in self._addresses]
+        if left != current:
+            patch = {"status": {"loadBalancer": {"ingress": left or None}}}
+            await self._client.patch(INGRESSES, key[1], patch, key[0], type=PatchType.MERGE, subresource="status")
 
     async def _follow_secrets(self, wanted: set[Key]) -> None:
         """One small watch per Secret that is named: never a list of all Secrets."""

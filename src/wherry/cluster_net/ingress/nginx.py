@@ -101,6 +101,9 @@ class Nginx:
                 if saved["wanted"] == wanted:
                     self.ports = Ports(saved["http"], saved["https"], tuple(saved["taken"]))
                     return self.ports
+        else:
+            # Workers of a master that was killed would hold the ports.
+            cgroups.Cgroup(cgroups.detect(), self._cgroup).remove()
         chosen: list[int] = []
         taken: list[int] = []
         for port in wanted:

@@ -74,7 +74,7 @@ def _main(place: Place) -> list[str]:
         f"worker_processes {place.workers};",
         "worker_shutdown_timeout 240s;",
         "worker_rlimit_nofile 65535;",
-        "events { worker_connections 16384; multi_accept on; }",
+        "events { worker_connections 4096; multi_accept on; }",
     ]
 
 

@@ -29,6 +29,8 @@ async def attach(call: Call) -> web.StreamResponse:
     try:
         connection = hijack(call, multiplexed=not attachment.tty)
         detach = DetachKeys(keys) if attachment.tty else None
+        if query.boolean("logs"):
+            await connection.header_read()
         await pump(connection, attachment, multiplexed=not attachment.tty, detach=detach)
     finally:
         attachment.detach()

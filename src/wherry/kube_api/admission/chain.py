@@ -22,6 +22,9 @@ class Plugin:
     async def validate_delete(self, api: "Api", call: Call, old: Object) -> None:
         """Accept or raise."""
 
+    async def close(self) -> None:
+        """Let go of what the plugin holds."""
+
 
 class AdmissionChain:
     """Plugins in order."""
@@ -41,3 +44,7 @@ class AdmissionChain:
     async def validate_delete(self, api: "Api", call: Call, old: Object) -> None:
         for plugin in self.plugins:
             await plugin.validate_delete(api, call, old)
+
+    async def close(self) -> None:
+        for plugin in self.plugins:
+            await plugin.close()

@@ -30,6 +30,11 @@ class Caller:
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[str, ssl.SSLContext] = {}
 
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
     async def post(self, config: Object, review: Object, seconds: float) -> Any:
         """The decoded answer. Raises CallFailed."""
         import aiohttp

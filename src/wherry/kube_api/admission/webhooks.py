@@ -64,6 +64,9 @@ class Webhooks(Plugin):
             await self._ask(api, call, name, webhook, None, old, "DELETE")
         await self._validate(api, call, None, old, "DELETE")
 
+    async def close(self) -> None:
+        await self._caller.close()
+
     async def _validate(self, api: "Api", call: Call, obj: Object | None, old: Object | None, operation: str) -> None:
         chosen = self._webhooks(api, call, builtin.VALIDATING_WEBHOOK_CONFIGURATIONS)
         if chosen:

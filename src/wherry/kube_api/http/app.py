@@ -17,6 +17,7 @@ from wherry.kube_api.auth.authorizer import Authorizer
 from wherry.kube_api.cache import frame
 from wherry.kube_api.call import Call, User
 from wherry.kube_api.http import shapes
+from wherry.kube_api.http.inflight import InFlight
 from wherry.kube_api.http.message import Request, Response, decode_path, json_response
 from wherry.kube_api.http.options import delete_options, read_options
 from wherry.kube_api.http.protocol import Answer
@@ -24,8 +25,8 @@ from wherry.kube_api.http.represent import PLAIN, Representation, negotiate, par
 from wherry.kube_api.http.routes import Route, Router
 from wherry.kube_api.http.watching import HttpWatch
 from wherry.kube_api.objects import Entry
-from wherry.kube_api.subresources import find_action
 from wherry.kube_api.rules import check_action_body
+from wherry.kube_api.subresources import find_action
 from wherry.kube_api.subresources.scale import has_scale, read_scale, write_scale
 from wherry.kube_api.verbs import patch as patch_module
 from wherry.kube_api.verbs.create import create
@@ -68,8 +69,8 @@ class App:
         self._non_resource = non_resource
         self._connect = connect
         self._router = Router(api.table)
-        self._reads = 0
-        self._writes = 0
+        self._reads = InFlight(MAX_READS)
+        self._writes = InFlight(MAX_WRITES)
         self.requests: dict[tuple[str, str, int], int] = {}
         """Answers so far by (verb, resource, status), for /metrics."""
 
@@ -143,21 +144,11 @@ class App:
             if long_running:
                 answer = await self._guarded(request, user, route, verb)
             elif is_read:
-                if self._reads >= MAX_READS:
-                    raise errors.TooManyRequests("Too many requests, please try again later.")
-                self._reads += 1
-                try:
+                with self._reads.one(user.name):
                     answer = await self._guarded(request, user, route, verb)
-                finally:
-                    self._reads -= 1
             else:
-                if self._writes >= MAX_WRITES:
-                    raise errors.TooManyRequests("Too many requests, please try again later.")
-                self._writes += 1
-                try:
+                with self._writes.one(user.name):
                     answer = await self._guarded(request, user, route, verb)
-                finally:
-                    self._writes -= 1
             status = answer.status if answer is not None else 200
             return answer
         except errors.ApiError as error:

@@ -59,7 +59,7 @@ def session(cli: Cli, container: dict[str, Any], stdin: bool, detach_keys: str, 
     try:
         with RawTerminal(tty and stdin):
             if tty:
-                follow_window(resizer(cli, "containers", identity))
+                follow_window(resizer(cli, "containers", identity), redraw=True)
             converse(connection, stdin=stdin, tty=tty, detach_keys=detach_bytes(keys))
     except Detached:
         raise CliError("read escape sequence") from None

@@ -115,7 +115,9 @@ def env_sources(paths: list[str]) -> list[tuple[str, str]]:
             key, equals, value = line.partition("=")
             if not re.fullmatch(r"[-._a-zA-Z][-._a-zA-Z0-9]*", key):
                 raise KubectlError(
-                    f"\"{key}\" is not a valid key name: a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit (line {number})"
+                    f'"{key}" is not a valid key name: a valid environment variable name must consist of '
+                    "alphabetic characters, digits, '_', '-', or '.', and must not start with a digit "
+                    f"(line {number})"
                 )
             found.append((key, value if equals else os.environ.get(key, "")))
     return found

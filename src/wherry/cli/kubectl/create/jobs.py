@@ -27,7 +27,7 @@ def run(session: Session) -> int:
     options = session.options
     if not options.arguments or options.dash_at == 0:
         raise UsageError("exactly one NAME is required, got 0")
-    if options.dash_at < 0 and len(options.arguments) > 1 or options.dash_at > 1:
+    if (options.dash_at < 0 and len(options.arguments) > 1) or options.dash_at > 1:
         raise UsageError(f"exactly one NAME is required, got {len(options.arguments)}")
     name = options.arguments[0]
     if session.command.split()[-1] in ("cronjob", "cj"):

@@ -117,7 +117,8 @@ def _docker(session: Session) -> dict[str, bytes]:
         return dict(pairs)
     if not options["docker-username"] or not options["docker-password"] or not options["docker-server"]:
         raise KubectlError(
-            "either --from-file or the combination of --docker-username, --docker-password and --docker-server is required"
+            "either --from-file or the combination of --docker-username, --docker-password and "
+            "--docker-server is required"
         )
     user, password = options["docker-username"], options["docker-password"]
     login = {"username": user, "password": password}

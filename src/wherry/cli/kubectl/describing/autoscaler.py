@@ -31,7 +31,10 @@ def autoscaler(session: Session, out: Writer, obj: Object, found: list[Object] |
         out.raw("Behavior:\n")
         for key, title in (("scaleUp", "Scale Up"), ("scaleDown", "Scale Down")):
             _direction(out, title, behavior.get(key))
-    out.field(f"{target.get('kind')} pods", f"{status.get('currentReplicas') or 0} current / {status.get('desiredReplicas') or 0} desired")
+    out.field(
+        f"{target.get('kind')} pods",
+        f"{status.get('currentReplicas') or 0} current / {status.get('desiredReplicas') or 0} desired",
+    )
     if status.get("conditions"):
         out.raw("Conditions:\n")
         out.line(1, "Type\tStatus\tReason\tMessage")
@@ -58,7 +61,11 @@ def _metric(out: Writer, metric: Object, measured: Object) -> None:
     elif kind == "Object":
         described = source.get("describedObject") or {}
         word = "target average value" if average is not None else "target value"
-        out.line(1, f"{name} on {described.get('kind')}/{described.get('name')} ({word}):\t{now} / {average if average is not None else value}")
+        out.line(
+            1,
+            f"{name} on {described.get('kind')}/{described.get('name')} ({word}):\t{now} / "
+            f"{average if average is not None else value}",
+        )
     elif kind in ("Resource", "ContainerResource"):
         text = f"resource {source.get('name')}"
         if kind == "ContainerResource":
@@ -70,7 +77,9 @@ def _metric(out: Writer, metric: Object, measured: Object) -> None:
             used = current.get("averageUtilization")
             shown = "<unknown>" if used is None else f"{used}% ({current.get('averageValue')})"
             wanted = target.get("averageUtilization")
-            out.line(1, f"{text}  (as a percentage of request):\t{shown} / {'<auto>' if wanted is None else f'{wanted}%'}")
+            out.line(
+                1, f"{text}  (as a percentage of request):\t{shown} / {'<auto>' if wanted is None else f'{wanted}%'}"
+            )
     else:
         out.line(1, f"<unknown metric type {quoted(kind)}>")
 
@@ -85,4 +94,6 @@ def _direction(out: Writer, title: str, rules: Object | None) -> None:
         out.line(2, f"Select Policy: {rules.get('selectPolicy') or 'Max'}")
         out.line(2, "Policies:")
         for one in rules["policies"]:
-            out.line(3, f"- Type: {one.get('type')}\tValue: {one.get('value')}\tPeriod: {one.get('periodSeconds')} seconds")
+            out.line(
+                3, f"- Type: {one.get('type')}\tValue: {one.get('value')}\tPeriod: {one.get('periodSeconds')} seconds"
+            )

@@ -6,8 +6,26 @@ from typing import Any
 from wherry.cli.kubectl.describing.writer import Object, Writer, events
 from wherry.cli.kubectl.session import Session
 
-_SKIPPED = {".metadata.managedFields", ".metadata.name", ".metadata.namespace", ".metadata.labels", ".metadata.annotations"}
-_UPPER = {"api": "API", "id": "ID", "ip": "IP", "uid": "UID", "url": "URL", "cpu": "CPU", "http": "HTTP", "https": "HTTPS", "tls": "TLS", "dns": "DNS", "uri": "URI"}
+_SKIPPED = {
+    ".metadata.managedFields",
+    ".metadata.name",
+    ".metadata.namespace",
+    ".metadata.labels",
+    ".metadata.annotations",
+}
+_UPPER = {
+    "api": "API",
+    "id": "ID",
+    "ip": "IP",
+    "uid": "UID",
+    "url": "URL",
+    "cpu": "CPU",
+    "http": "HTTP",
+    "https": "HTTPS",
+    "tls": "TLS",
+    "dns": "DNS",
+    "uri": "URI",
+}
 
 
 def describe(session: Session, out: Writer, obj: Object, found: list[Object] | None) -> None:

@@ -40,7 +40,8 @@ def job(session: Session, out: Writer, obj: Object, found: list[Object] | None) 
     ready = f" ({status['ready']} Ready)" if status.get("ready") is not None else ""
     out.field(
         "Pods Statuses",
-        f"{status.get('active') or 0} Active{ready} / {status.get('succeeded') or 0} Succeeded / {status.get('failed') or 0} Failed",
+        f"{status.get('active') or 0} Active{ready} / {status.get('succeeded') or 0} Succeeded "
+        f"/ {status.get('failed') or 0} Failed",
     )
     if spec.get("completionMode") == "Indexed":
         out.field("Completed Indexes", status.get("completedIndexes") or "<none>")

@@ -59,7 +59,9 @@ def service(session: Session, out: Writer, obj: Object, found: list[Object] | No
         out.field("External Name", spec["externalName"])
     ingress = (status.get("loadBalancer") or {}).get("ingress") or []
     if ingress:
-        texts = [f"{i.get('ip') or i.get('hostname')}" + (f" ({i['ipMode']})" if i.get("ipMode") else "") for i in ingress]
+        texts = [
+            f"{i.get('ip') or i.get('hostname')}" + (f" ({i['ipMode']})" if i.get("ipMode") else "") for i in ingress
+        ]
         out.field("LoadBalancer Ingress", ", ".join(texts))
     slices = _slices(session, meta["namespace"], meta["name"])
     for port in spec.get("ports") or ():
@@ -140,13 +142,20 @@ def _backend(session: Session, namespace: str, backend: Object) -> str:
     reference = backend.get("service")
     if not reference:
         resource = backend.get("resource") or {}
-        return f"APIGroup: {resource.get('apiGroup', '')}, Kind: {resource.get('kind', '')}, Name: {resource.get('name', '')}"
+        return (
+            f"APIGroup: {resource.get('apiGroup', '')}, Kind: {resource.get('kind', '')}, Name: "
+            f"{resource.get('name', '')}"
+        )
     port = reference.get("port") or {}
     shown = f"{reference['name']}:{port.get('number') or port.get('name', '')}"
     try:
         target = session.http.get(f"/api/v1/namespaces/{namespace}/services/{reference['name']}")
     except ServerError as error:
-        return f"{shown} (<error: {error}>)" if error.status != 404 else f"{shown} (<error: services \"{reference['name']}\" not found>)"
+        return (
+            f"{shown} (<error: {error}>)"
+            if error.status != 404
+            else f'{shown} (<error: services "{reference["name"]}" not found>)'
+        )
     name = None
     for one in (target.get("spec") or {}).get("ports") or ():
         if one["port"] == port.get("number") or (port.get("name") and one.get("name") == port["name"]):
@@ -160,7 +169,9 @@ def ingress(session: Session, out: Writer, obj: Object, found: list[Object] | No
     out.field("Name", meta["name"])
     out.labels("Labels", meta.get("labels"))
     out.field("Namespace", namespace)
-    addresses = [i.get("ip") or i.get("hostname") or "" for i in (status.get("loadBalancer") or {}).get("ingress") or ()]
+    addresses = [
+        i.get("ip") or i.get("hostname") or "" for i in (status.get("loadBalancer") or {}).get("ingress") or ()
+    ]
     out.field("Address", ",".join(addresses))
     out.field("Ingress Class", spec.get("ingressClassName") or "<none>")
     default = _backend(session, namespace, spec["defaultBackend"]) if spec.get("defaultBackend") else "<default>"

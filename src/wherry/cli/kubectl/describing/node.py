@@ -25,7 +25,10 @@ def node(session: Session, out: Writer, obj: Object, found: list[Object] | None)
     taints = sorted(spec.get("taints") or (), key=lambda taint: (taint.get("effect", ""), taint.get("key", "")))
     out.below(
         "Taints",
-        [t["key"] + (f"={t['value']}" if t.get("value") else "") + (f":{t['effect']}" if t.get("effect") else "") for t in taints],
+        [
+            t["key"] + (f"={t['value']}" if t.get("value") else "") + (f":{t['effect']}" if t.get("effect") else "")
+            for t in taints
+        ],
     )
     out.field("Unschedulable", "true" if spec.get("unschedulable") else "false")
     _lease(session, out, meta["name"])
@@ -34,7 +37,11 @@ def node(session: Session, out: Writer, obj: Object, found: list[Object] | None)
         out.line(1, "----\t------\t-----------------\t------------------\t------\t-------")
         for one in status["conditions"]:
             beat, change = time_of(one.get("lastHeartbeatTime")), time_of(one.get("lastTransitionTime"))
-            out.line(1, f"{one['type']} \t{one['status']} \t{beat} \t{change} \t{one.get('reason', '')} \t{one.get('message', '')}")
+            out.line(
+                1,
+                f"{one['type']} \t{one['status']} \t{beat} \t{change} \t{one.get('reason', '')} "
+                f"\t{one.get('message', '')}",
+            )
     out.raw("Addresses:\n")
     for address in status.get("addresses") or ():
         out.field(address["type"], address["address"], 1)
@@ -88,7 +95,10 @@ def _amounts(pod: Object, field: str) -> dict[str, Fraction]:
     spec = pod.get("spec") or {}
 
     def amounts(container: Object) -> dict[str, Fraction]:
-        return {name: Fraction(parse(value).nano, 10**9) for name, value in ((container.get("resources") or {}).get(field) or {}).items()}
+        return {
+            name: Fraction(parse(value).nano, 10**9)
+            for name, value in ((container.get("resources") or {}).get(field) or {}).items()
+        }
 
     total: dict[str, Fraction] = {}
     for container in spec.get("containers") or ():
@@ -116,7 +126,10 @@ def _pods(session: Session, out: Writer, obj: Object) -> None:
     name, status = obj["metadata"]["name"], obj.get("status") or {}
     query = {"fieldSelector": f"spec.nodeName={name},status.phase!=Succeeded,status.phase!=Failed"}
     pods: list[Any] = session.http.get("/api/v1/pods", query).get("items") or []
-    allocatable = {key: Fraction(parse(value).nano, 10**9) for key, value in (status.get("allocatable") or status.get("capacity") or {}).items()}
+    allocatable = {
+        key: Fraction(parse(value).nano, 10**9)
+        for key, value in (status.get("allocatable") or status.get("capacity") or {}).items()
+    }
 
     def share(amount: Fraction, key: str) -> str:
         whole = allocatable.get(key) or Fraction(0)
@@ -132,7 +145,11 @@ def _pods(session: Session, out: Writer, obj: Object) -> None:
         for field, amounts in own.items():
             for key, value in amounts.items():
                 totals[field][key] = totals[field].get(key, Fraction(0)) + value
-        columns = [share(own[field].get(key, Fraction(0)), key) for key in ("cpu", "memory") for field in ("requests", "limits")]
+        columns = [
+            share(own[field].get(key, Fraction(0)), key)
+            for key in ("cpu", "memory")
+            for field in ("requests", "limits")
+        ]
         meta = pod["metadata"]
         cells = "\t".join(columns)
         out.line(1, f"{meta['namespace']}\t{meta['name']}\t\t{cells}\t{since(meta.get('creationTimestamp'))}")

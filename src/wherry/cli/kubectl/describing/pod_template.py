@@ -26,7 +26,9 @@ def describe_template(out: Writer, template: Object) -> None:
     tolerations(out, spec.get("tolerations") or [], "  ")
 
 
-def containers(out: Writer, label: str, found: list[Object], statuses: Any, space: str, pod: Object | None = None) -> None:
+def containers(
+    out: Writer, label: str, found: list[Object], statuses: Any, space: str, pod: Object | None = None
+) -> None:
     """A list of containers; `statuses` (by name) only for those of a pod."""
     out.raw(f"{space}{label}:{'' if found else ' <none>'}\n")
     for container in found:
@@ -43,7 +45,11 @@ def containers(out: Writer, label: str, found: list[Object], statuses: Any, spac
                 out.line(2, f"{title}:")
                 for name in sorted(amounts):
                     out.field(name, amounts[name], 3)
-        for field, title in (("livenessProbe", "Liveness"), ("readinessProbe", "Readiness"), ("startupProbe", "Startup")):
+        for field, title in (
+            ("livenessProbe", "Liveness"),
+            ("readinessProbe", "Readiness"),
+            ("startupProbe", "Startup"),
+        ):
             if container.get(field):
                 out.field(title, probe(container[field]), 2)
         if container.get("envFrom"):
@@ -134,7 +140,11 @@ def probe(one: Object) -> str:
 def _env_from(out: Writer, sources: list[Object]) -> None:
     out.line(2, "Environment Variables from:")
     for source in sources:
-        kind, reference = ("ConfigMap", source["configMapRef"]) if source.get("configMapRef") else ("Secret", source.get("secretRef") or {})
+        kind, reference = (
+            ("ConfigMap", source["configMapRef"])
+            if source.get("configMapRef")
+            else ("Secret", source.get("secretRef") or {})
+        )
         prefix = f" with prefix '{source['prefix']}'" if source.get("prefix") else ""
         optional = "true" if reference.get("optional") else "false"
         out.line(3, f"{reference.get('name', '')}\t{kind}{prefix}\tOptional: {optional}")
@@ -158,11 +168,19 @@ def _env(out: Writer, env: list[Object], pod: Object | None) -> None:
         elif source.get("secretKeyRef"):
             reference = source["secretKeyRef"]
             optional = "true" if reference.get("optional") else "false"
-            out.line(3, f"{name}:\t<set to the key '{reference['key']}' in secret '{reference.get('name', '')}'>\tOptional: {optional}")
+            out.line(
+                3,
+                f"{name}:\t<set to the key '{reference['key']}' in secret "
+                f"'{reference.get('name', '')}'>\tOptional: {optional}",
+            )
         elif source.get("configMapKeyRef"):
             reference = source["configMapKeyRef"]
             optional = "true" if reference.get("optional") else "false"
-            out.line(3, f"{name}:\t<set to the key '{reference['key']}' of config map '{reference.get('name', '')}'>\tOptional: {optional}")
+            out.line(
+                3,
+                f"{name}:\t<set to the key '{reference['key']}' of config map "
+                f"'{reference.get('name', '')}'>\tOptional: {optional}",
+            )
 
 
 def _field_value(pod: Object | None, path: str) -> str:
@@ -261,13 +279,13 @@ def volume_source(out: Writer, volume: Object) -> None:
     elif kind == "downwardAPI":
         out.raw("    Items:\n")
         for item in source.get("items") or ():
-            reference = (item.get("fieldRef") or {}).get("fieldPath") or (item.get("resourceFieldRef") or {}).get("resource", "")
+            reference = (item.get("fieldRef") or {}).get("fieldPath") or (item.get("resourceFieldRef") or {}).get(
+                "resource", ""
+            )
             out.line(3, f"{reference} -> {item['path']}")
     for title, key in fields:
         value = source.get(key)
-        if key == "optional":
-            shown = _flag(value)
-        elif key in ("readOnly",):
+        if key == "optional" or key in ("readOnly",):
             shown = _flag(value)
         elif key == "sizeLimit":
             shown = str(value) if value else "<unset>"
@@ -295,7 +313,10 @@ def _projected(out: Writer, source: Object) -> None:
 
 SOURCES: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "hostPath": ("HostPath (bare host directory volume)", [("Path", "path"), ("HostPathType", "type")]),
-    "emptyDir": ("EmptyDir (a temporary directory that shares a pod's lifetime)", [("Medium", "medium"), ("SizeLimit", "sizeLimit")]),
+    "emptyDir": (
+        "EmptyDir (a temporary directory that shares a pod's lifetime)",
+        [("Medium", "medium"), ("SizeLimit", "sizeLimit")],
+    ),
     "secret": ("Secret (a volume populated by a Secret)", [("SecretName", "secretName"), ("Optional", "optional")]),
     "configMap": ("ConfigMap (a volume populated by a ConfigMap)", [("Name", "name"), ("Optional", "optional")]),
     "projected": ("Projected (a volume that contains injected data from multiple sources)", []),
@@ -304,12 +325,18 @@ SOURCES: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "PersistentVolumeClaim (a reference to a PersistentVolumeClaim in the same namespace)",
         [("ClaimName", "claimName"), ("ReadOnly", "readOnly")],
     ),
-    "nfs": ("NFS (an NFS mount that lasts the lifetime of a pod)", [("Server", "server"), ("Path", "path"), ("ReadOnly", "readOnly")]),
+    "nfs": (
+        "NFS (an NFS mount that lasts the lifetime of a pod)",
+        [("Server", "server"), ("Path", "path"), ("ReadOnly", "readOnly")],
+    ),
     "local": ("LocalVolume (a persistent volume backed by local storage on a node)", [("Path", "path")]),
     "image": ("Image (a container image or OCI artifact)", [("Reference", "reference"), ("PullPolicy", "pullPolicy")]),
     "csi": (
         "CSI (a Container Storage Interface (CSI) volume source)",
         [("Driver", "driver"), ("FSType", "fsType"), ("VolumeHandle", "volumeHandle"), ("ReadOnly", "readOnly")],
     ),
-    "ephemeral": ("EphemeralVolume (an inline specification for a volume that gets created and deleted with the pod)", []),
+    "ephemeral": (
+        "EphemeralVolume (an inline specification for a volume that gets created and deleted with the pod)",
+        [],
+    ),
 }

@@ -29,7 +29,7 @@ def pod(session: Session, out: Writer, obj: Object, found: list[Object] | None) 
     out.annotations(meta.get("annotations"))
     if meta.get("deletionTimestamp"):
         if status.get("phase") in ("Failed", "Succeeded"):
-            out.field("Status", f"{status['phase']} (Terminating lasts {since(meta['deletionTimestamp'])})" if False else f"Terminating (lasts {since(meta['deletionTimestamp'])})")
+            out.field("Status", f"Terminating (lasts {since(meta['deletionTimestamp'])})")
         else:
             out.field("Status", f"Terminating (lasts {since(meta['deletionTimestamp'])})")
         out.field("Termination Grace Period", f"{meta.get('deletionGracePeriodSeconds', 0)}s")
@@ -76,4 +76,6 @@ def _containers(out: Writer, obj: Object, spec: Object, status: Object) -> None:
         containers(out, "Init Containers", spec["initContainers"], by_name("initContainerStatuses"), "", obj)
     containers(out, "Containers", spec.get("containers") or [], by_name("containerStatuses"), "", obj)
     if spec.get("ephemeralContainers"):
-        containers(out, "Ephemeral Containers", spec["ephemeralContainers"], by_name("ephemeralContainerStatuses"), "", obj)
+        containers(
+            out, "Ephemeral Containers", spec["ephemeralContainers"], by_name("ephemeralContainerStatuses"), "", obj
+        )

@@ -6,10 +6,14 @@ from wherry.cli.kubectl.describing.writer import Object, Writer, events, label_t
 from wherry.cli.kubectl.session import Session
 
 _SCOPES = {
-    "Terminating": "Matches all pods that have an active deadline. These pods have a limited lifespan on a node before being actively terminated by the system.",
-    "NotTerminating": "Matches all pods that do not have an active deadline. These pods usually include long running pods whose container command is not expected to terminate.",
-    "BestEffort": "Matches all pods that do not have resource requirements set. These pods have a best effort quality of service.",
-    "NotBestEffort": "Matches all pods that have at least one resource requirement set. These pods have a burstable or guaranteed quality of service.",
+    "Terminating": "Matches all pods that have an active deadline. These pods have a limited lifespan on "
+    "a node before being actively terminated by the system.",
+    "NotTerminating": "Matches all pods that do not have an active deadline. These pods usually include "
+    "long running pods whose container command is not expected to terminate.",
+    "BestEffort": "Matches all pods that do not have resource requirements set. These pods have a best "
+    "effort quality of service.",
+    "NotBestEffort": "Matches all pods that have at least one resource requirement set. These pods have a "
+    "burstable or guaranteed quality of service.",
 }
 
 
@@ -177,5 +181,3 @@ def _rules(out: Writer, rules: list[Object], field: str, title: str, noun: str, 
                 out.line(2, f"{indent}Except: {', '.join(peer['ipBlock'].get('except') or ())}")
         if index < len(rules) - 1:
             out.raw(f"{indent}----------\n")
-
-

@@ -93,7 +93,8 @@ def claim(session: Session, out: Writer, obj: Object, found: list[Object] | None
         for one in status["conditions"]:
             out.line(
                 1,
-                f"{one['type']} \t{one['status']} \t{time_of(one.get('lastProbeTime'))} \t{time_of(one.get('lastTransitionTime'))} \t"
+                f"{one['type']} \t{one['status']} \t{time_of(one.get('lastProbeTime'))} "
+                f"\t{time_of(one.get('lastTransitionTime'))} \t"
                 f"{one.get('reason', '')} \t{one.get('message', '')}",
             )
     events(out, found)

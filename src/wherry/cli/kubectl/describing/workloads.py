@@ -56,7 +56,8 @@ def deployment(session: Session, out: Writer, obj: Object, found: list[Object] |
     out.field("Selector", selector_text(spec.get("selector")))
     out.field(
         "Replicas",
-        f"{spec.get('replicas', 0)} desired | {status.get('updatedReplicas') or 0} updated | {status.get('replicas') or 0} total | "
+        f"{spec.get('replicas', 0)} desired | {status.get('updatedReplicas') or 0} updated | "
+        f"{status.get('replicas') or 0} total | "
         f"{status.get('availableReplicas') or 0} available | {status.get('unavailableReplicas') or 0} unavailable",
     )
     strategy = spec.get("strategy") or {}
@@ -64,7 +65,10 @@ def deployment(session: Session, out: Writer, obj: Object, found: list[Object] |
     out.field("MinReadySeconds", spec.get("minReadySeconds") or 0)
     rolling = strategy.get("rollingUpdate")
     if rolling:
-        out.field("RollingUpdateStrategy", f"{rolling.get('maxUnavailable')} max unavailable, {rolling.get('maxSurge')} max surge")
+        out.field(
+            "RollingUpdateStrategy",
+            f"{rolling.get('maxUnavailable')} max unavailable, {rolling.get('maxSurge')} max surge",
+        )
     describe_template(out, spec["template"])
     _conditions(out, status)
     old, new = _replica_sets(session, obj)
@@ -93,7 +97,9 @@ def _replica_sets(session: Session, obj: Object) -> tuple[list[Object], list[Obj
 def _named(sets: list[Object]) -> str:
     sets = sorted(sets, key=lambda one: str(one["metadata"].get("creationTimestamp")))
     texts = [
-        f"{one['metadata']['name']} ({(one.get('status') or {}).get('replicas', 0)}/{one['spec'].get('replicas', 0)} replicas created)"
+        f"{one['metadata']['name']} "
+        f"({(one.get('status') or {}).get('replicas', 0)}/{one['spec'].get('replicas', 0)} "
+        "replicas created)"
         for one in sets
     ]
     return ", ".join(texts) or "<none>"

@@ -1,0 +1,35 @@
+from wherry.kube_api.resource_metrics import History, Sample, parse
+
+TEXT = """\
+# HELP node_cpu_usage_seconds_total Cumulative cpu time consumed by the node in core-seconds
+# TYPE node_cpu_usage_seconds_total counter
+node_cpu_usage_seconds_total 12.5 1700000000000
+node_memory_working_set_bytes 2048 1700000000000
+container_cpu_usage_seconds_total{container="c",namespace="n",pod="p"} 1.25 1700000001000
+container_memory_working_set_bytes{container="c",namespace="n",pod="p"} 4096 1700000001000
+container_cpu_usage_seconds_total{container="half",namespace="n",pod="p"} 1 1700000001000
+container_start_time_seconds{container="c",namespace="n",pod="p"} 1700000000
+pod_cpu_usage_seconds_total{namespace="n",pod="p"} 9 1700000001000
+resource_scrape_error 0
+"""
+
+
+def test_samples_of_the_node_and_of_containers_that_are_whole() -> None:
+    assert dict(parse(TEXT, "node-1")) == {
+        ("", "node-1", ""): Sample(1700000000.0, 12.5, 2048.0),
+        ("n", "p", "c"): Sample(1700000001.0, 1.25, 4096.0),
+    }
+
+
+def test_a_rate_needs_two_samples_and_a_restart_begins_anew() -> None:
+    history = History()
+    history.add(Sample(10, 1.0, 1024))
+    assert history.usage() is None
+    history.add(Sample(10, 1.0, 1024))
+    assert history.usage() is None, "the same reading twice"
+    history.add(Sample(20, 3.0, 2048))
+    assert history.usage() == (20, 10, {"cpu": "200000000n", "memory": "2Ki"})
+    history.add(Sample(30, 0.5, 2048))
+    assert history.usage() is None, "the counter began anew"
+    history.add(Sample(40, 0.5, 2048))
+    assert history.usage() == (40, 10, {"cpu": "0", "memory": "2Ki"})
