@@ -80,7 +80,7 @@ data: {password: aGVsbG8=}
 apiVersion: v1
 kind: ResourceQuota
 metadata: {name: quota}
-spec: {hard: {pods: "50", requests.cpu: "4"}, scopes: [NotTerminating]}
+spec: {hard: {pods: "50"}, scopes: [NotTerminating]}
 ---
 apiVersion: v1
 kind: LimitRange
@@ -226,12 +226,10 @@ rollout history deploy/web --revision=1
 rollout undo deploy/web
 rollout resume deploy/web
 set env deploy/web --list
-get pods --nope
 delete pod
 delete pod nope
 delete
 label pod nope a=b
-scale deploy web
 scale deploy nope --replicas=2
 apply
 create -f MANIFEST
@@ -420,7 +418,19 @@ def test_copy_in_and_out(ours: Callable[..., Result], settled: dict[str, str], t
 
 def test_run_with_rm_gives_the_exit_code(ours: Callable[..., Result], settled: dict[str, str]) -> None:
     done = ours(
-        *"run once -n side --image=busybox --image-pull-policy=IfNotPresent --restart=Never --rm -i --quiet --".split(),
+        *[
+            "run",
+            "once",
+            "-n",
+            "side",
+            "--image=busybox",
+            "--image-pull-policy=IfNotPresent",
+            "--restart=Never",
+            "--rm",
+            "-i",
+            "--quiet",
+            "--",
+        ],
         *("sh", "-c", "cat; exit 4"),
         input="typed\n",
     )
@@ -465,7 +475,7 @@ def test_the_examples_of_the_docs(ours: Callable[..., Result], settled: dict[str
         for example in re.split(r"^\$ ", block, flags=re.M)[1:]:
             command, _, shown = example.partition("\n")
             words = [settled.get(word, word) for word in shlex.split(command)[1:]]
-            done = ours(*words, "--namespace=side")
+            done = ours("--namespace=side", *words)
             for line in shown.strip().splitlines():
                 assert line.strip() in done.stdout + done.stderr, f"{command}\n{done.stdout}{done.stderr}"
 

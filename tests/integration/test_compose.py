@@ -114,7 +114,7 @@ def compose(engine: RunningWherry, tmp_path: Path) -> Iterator[Compose]:
 
 
 @pytest.fixture
-def guide(engine: RunningWherry, tmp_path: Path) -> Path:
+def guide(engine: RunningWherry, tmp_path: Path) -> Iterator[Path]:
     """The guide's project in a folder of its own; its images are there."""
     for name in ("postgres", "python"):
         loaded = engine.run("docker", "load", "-i", str(stand_in(name)), timeout=120)
@@ -122,7 +122,8 @@ def guide(engine: RunningWherry, tmp_path: Path) -> Path:
     folder = tmp_path / "guide"
     shutil.copytree(GUIDE / "webapp", folder)
     shutil.copy(GUIDE / "docker-compose.yml", folder)
-    return folder
+    yield folder
+    Compose(engine, folder)("down", "-v", "-t", "0")
 
 
 def fetch(url: str) -> str:
@@ -146,11 +147,11 @@ def test_the_guides_application(engine: RunningWherry, guide: Path, program: tup
     compose = Compose(engine, guide, program)
     compose("up", "-d", timeout=240)
     try:
-        assert wait_until(lambda: fetch("http://127.0.0.1:8080/"), "the web application answers").startswith(
+        assert wait_until(lambda: fetch("http://127.0.0.1:8080/"), "the web application answers", 120).startswith(
             "database at database answers"
         )
         sql = ("exec", "-T", "database", "psql", "-U", "appuser", "appdb", "-c")
-        wait_until(lambda: engine.run(*compose.command, *sql, "SELECT 1", cwd=guide).returncode == 0, "psql")
+        wait_until(lambda: engine.run(*compose.command, *sql, "SELECT 1", cwd=guide).returncode == 0, "psql", 120)
         compose(*sql, "CREATE TABLE kept AS SELECT 42 AS answer")
 
         follow = compose.spawn("logs", "-f")
@@ -180,6 +181,7 @@ def test_the_guides_application(engine: RunningWherry, guide: Path, program: tup
         wait_until(
             lambda: "42" in engine.run(*compose.command, *sql, "SELECT answer FROM kept", cwd=guide).stdout,
             "the data is still there",
+            120,
         )
     finally:
         compose("down", "-v")

@@ -228,7 +228,6 @@ async def test_killed_in_the_middle_of_everything(instance: Instance, busybox_ar
     finally:
         await engine.close()
     assert kills >= 5
-    print("KILLS", kills, model.done)
 
 
 async def use(engine: Engine) -> None:

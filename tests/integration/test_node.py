@@ -595,7 +595,7 @@ async def test_a_debug_container_sees_its_target(node: Node) -> None:
 
 
 async def test_a_deadline_ends_a_pod(node: Node) -> None:
-    await node.create(make_pod("short", activeDeadlineSeconds=1))
+    await node.create(make_pod("short", activeDeadlineSeconds=1, terminationGracePeriodSeconds=1))
     pod = await node.until("short", lambda p: p["status"]["phase"] == "Failed")
     assert pod["status"]["reason"] == "DeadlineExceeded"
     assert pod["status"]["message"] == "Pod was active on the node longer than the specified deadline"
@@ -607,9 +607,8 @@ async def test_the_next_pod_of_a_name_waits_until_nothing_is_left_of_the_one_bef
     log.chmod(0o666)
     # Ends slowly, and says when: deleted by force, it is gone from the API long before.
     script = (
-        "echo begin $0 >> /log; "
         "trap 'for i in 1 2 3 4 5 6 7 8; do sleep 0.1; done; echo end $0 >> /log; exit 0' TERM; "
-        "while :; do sleep 0.05; done"
+        "echo begin $0 >> /log; while :; do sleep 0.05; done"
     )
     volumes = [{"name": "log", "hostPath": {"path": str(log)}}]
     mounts = {"volumeMounts": [{"name": "log", "mountPath": "/log"}]}

@@ -1,12 +1,10 @@
 """The instructions of one stage, carried out one after the other."""
 
 import asyncio
-import contextlib
 import json
 import os
 import posixpath
 import secrets
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +15,9 @@ from ..images.errors import ImageError
 from ..images.rootdir import RootDir
 from ..images.tarstream import DIRECTORY
 from ..images.threads import in_thread
-from . import copying, graph, runmounts
+from . import copying, graph
 from .download import download
-from .errors import BuildError, DockerfileError, StepFailed
+from .errors import BuildError, DockerfileError
 from .instructions import (
     Arg,
     Command,
@@ -34,10 +32,11 @@ from .instructions import (
 )
 from .parser import parse
 from .progress import short
-from .running import Process, Runner
+from .running import Runner
+from .runsteps import RunSteps
 from .shellwords import SubstitutionError, process
-from .sources import Source, TreeSource, follow
-from .state import PREDEFINED_ARGS, StageState, stable
+from .sources import Source
+from .state import StageState, stable
 
 if TYPE_CHECKING:
     from .builder import Build
@@ -50,41 +49,41 @@ class StageBuilder:
     """Builds one stage. `run` gives its final state."""
 
     def __init__(self, build: "Build", stage: Stage, runner: Runner) -> None:
-        self._build = build
-        self._stage = stage
-        self._runner = runner
-        self._options = build.options
-        self._escape = build.dockerfile.escape
-        self._state: StageState
+        self.build = build
+        self.stage = stage
+        self.runner = runner
+        self.options = build.options
+        self.escape = build.dockerfile.escape
+        self.state: StageState
         self._cached_so_far = not (build.options.no_cache or self._filtered(stage))
         self._touched: list[str] = []
 
     def _filtered(self, stage: Stage) -> bool:
-        wanted = [name.lower() for name in self._options.no_cache_filter]
+        wanted = [name.lower() for name in self.options.no_cache_filter]
         return bool(stage.name) and stage.name in wanted
 
-    def _say(self, text: str) -> None:
-        self._build.stream.text(self._stage.index, text)
+    def say(self, text: str) -> None:
+        self.build.stream.text(self.stage.index, text)
 
     async def run(self) -> StageState:
-        stage, build = self._stage, self._build
+        stage, build = self.stage, self.build
         number = build.first_step[stage.index]
         total = build.stream.total
         if stage.index == min(build.first_step):
             for at, arg in enumerate(build.dockerfile.global_args, 1):
-                self._say(f"Step {at}/{total} : {arg.text}\n")
-        self._say(f"Step {number}/{total} : {stage.text}\n")
+                self.say(f"Step {at}/{total} : {arg.text}\n")
+        self.say(f"Step {number}/{total} : {stage.text}\n")
         await self._begin()
-        self._say(f" ---> {short(self._state.image_id) if self._state.document['history'] else ''}\n")
+        self.say(f" ---> {short(self.state.image_id) if self.state.document['history'] else ''}\n")
         await self._triggers()
         for offset, instruction in enumerate(stage.instructions, 1):
-            self._say(f"Step {number + offset}/{total} : {instruction.text}\n")
+            self.say(f"Step {number + offset}/{total} : {instruction.text}\n")
             await self._step(instruction)
         await build.builder.cache.touch(self._touched)
-        return self._state
+        return self.state
 
     async def _begin(self) -> None:
-        stage, build = self._stage, self._build
+        stage, build = self.stage, self.build
         name = self._expand_with(stage.base, build.global_values, stage.line)
         if not name:
             raise DockerfileError(f"base name ({stage.base}) should not be blank", stage.line)
@@ -95,18 +94,18 @@ class StageBuilder:
         else:
             wanted = build.platform
         index = graph.earlier(build.dockerfile, name, stage.index)
-        if index is not None and name not in self._options.contexts:
+        if index is not None and name not in self.options.contexts:
             parent = await build.stage(index)
-            self._state = StageState(json.loads(json.dumps(parent.document)), parent.key, base=parent.base)
+            self.state = StageState(json.loads(json.dumps(parent.document)), parent.key, base=parent.base)
         else:
             image = await build.image(name, wanted)
-            self._state = StageState.begin(image, image.id if image else "scratch", wanted)
+            self.state = StageState.begin(image, image.id if image else "scratch", wanted)
 
     async def _triggers(self) -> None:
-        triggers = self._state.config.pop("OnBuild", None) or []
+        triggers = self.state.config.pop("OnBuild", None) or []
         if not triggers:
             return
-        self._say(f"# Executing {len(triggers)} build trigger{'s' if len(triggers) > 1 else ''}\n")
+        self.say(f"# Executing {len(triggers)} build trigger{'s' if len(triggers) > 1 else ''}\n")
         for text in triggers:
             parsed = parse(text)
             if len(parsed.nodes) != 1:
@@ -127,67 +126,67 @@ class StageBuilder:
 
     def _expand_with(self, text: str, env: dict[str, str], line: int) -> str:
         try:
-            return process(text, env, self._escape).text
+            return process(text, env, self.escape).text
         except SubstitutionError as error:
             raise DockerfileError(str(error), line) from None
 
-    def _expand(self, text: str) -> str:
-        return process(text, self._state.variables(), self._escape).text
+    def expand(self, text: str) -> str:
+        return process(text, self.state.variables(), self.escape).text
 
-    def _lookup(self, *inputs: str) -> bool:
+    def lookup(self, *inputs: str) -> bool:
         """Work out the step's key; on a hit take over what came of it."""
-        state = self._state
+        state = self.state
         state.key = state.image_id
-        epoch = self._options.epoch
+        epoch = self.options.epoch
         state.advance(*inputs, "" if epoch is None else str(epoch))
         if not self._cached_so_far:
             return False
-        found = self._build.builder.cache.get(state.key)
+        found = self.build.builder.cache.get(state.key)
         if found is None:
             self._cached_so_far = False
             return False
         self._touched.append(state.key)
         state.take(found)
-        self._say(" ---> Using cache\n")
-        self._say(f" ---> {short(state.image_id)}\n")
+        self.say(" ---> Using cache\n")
+        self.say(f" ---> {short(state.image_id)}\n")
         return True
 
-    async def _done(self, created_by: str, diff_id: str | None, description: str) -> None:
-        state = self._state
-        state.add_history(created_by, diff_id, self._options.epoch)
-        await self._build.builder.cache.put([(state.key, state.document, description)])
-        self._say(f" ---> {short(state.image_id)}\n")
+    async def done(self, created_by: str, diff_id: str | None, description: str) -> None:
+        state = self.state
+        state.add_history(created_by, diff_id, self.options.epoch)
+        await self.build.builder.cache.put([(state.key, state.document, description)])
+        self.say(f" ---> {short(state.image_id)}\n")
 
     async def _metadata(self, text: str, change: "dict[str, Any]", *, author: str | None = None) -> None:
         """A step that only changes the configuration: `change` replaces its keys."""
-        if self._lookup("meta", text, stable(change), author or ""):
+        if self.lookup("meta", text, stable(change), author or ""):
             return
-        self._state.config.update(change)
+        self.state.config.update(change)
         if author is not None:
-            self._state.document["author"] = author
-        await self._done(f"{_NOP} {text}", None, text)
+            self.state.document["author"] = author
+        await self.done(f"{_NOP} {text}", None, text)
 
     # Steps that only change the configuration
 
     async def _env(self, step: Instruction) -> None:
         assert isinstance(step, KeyValue)
-        before = self._state.variables()
+        before = self.state.variables()
         pairs = [(self._expand_in(name, before), self._expand_in(value, before)) for name, value, _ in step.pairs]
         text = "ENV " + " ".join(f"{name}={value}" for name, value in pairs)
-        saved = list(self._state.config.get("Env") or [])
+        saved = list(self.state.config.get("Env") or [])
         for name, value in pairs:
-            self._state.set_env(name, value)
-        changed, self._state.config["Env"] = self._state.config["Env"], saved
+            self.state.set_env(name, value)
+        changed, self.state.config["Env"] = self.state.config["Env"], saved
         await self._metadata(text, {"Env": changed})
 
     def _expand_in(self, text: str, env: dict[str, str]) -> str:
-        return process(text, env, self._escape).text
+        return process(text, env, self.escape).text
 
     async def _label(self, step: Instruction) -> None:
         assert isinstance(step, KeyValue)
-        pairs = [(self._expand(name), self._expand(value)) for name, value, _ in step.pairs]
+        pairs = [(self.expand(name), self.expand(value)) for name, value, _ in step.pairs]
         text = "LABEL " + " ".join(f"{name}={value}" for name, value in pairs)
-        await self._metadata(text, {"Labels": {**(self._state.config.get("Labels") or {}), **dict(pairs)}})
+        await self._metadata(text, {"Labels": {**(self.state.config.get("Labels") or {}), **dict(pairs)}})
 
     async def _maintainer(self, step: Instruction) -> None:
         assert isinstance(step, Words)
@@ -196,28 +195,28 @@ class StageBuilder:
 
     async def _arg(self, step: Instruction) -> None:
         assert isinstance(step, Arg)
-        build = self._build
+        build = self.build
         shown: list[str] = []
         for raw, default in step.pairs:
-            name = self._expand(raw)
+            name = self.expand(raw)
             value: str | None
-            if name in self._options.args:
-                value = self._options.args[name]
+            if name in self.options.args:
+                value = self.options.args[name]
                 build.used_args.add(name)
             elif default is not None:
-                value = self._expand(default)
+                value = self.expand(default)
             else:
                 value = build.global_args.get(name)
-            self._state.args[name] = value
-            shown.append(name if default is None else f"{name}={self._expand(default)}")
+            self.state.args[name] = value
+            shown.append(name if default is None else f"{name}={self.expand(default)}")
         await self._metadata("ARG " + " ".join(shown), {})
 
     async def _expose(self, step: Instruction) -> None:
         assert isinstance(step, Words)
         ports: list[str] = []
         for word in step.args:
-            ports += process(word, self._state.variables(), self._escape).words
-        exposed = dict(self._state.config.get("ExposedPorts") or {})
+            ports += process(word, self.state.variables(), self.escape).words
+        exposed = dict(self.state.config.get("ExposedPorts") or {})
         for port in ports:
             for each in _ports(port):
                 exposed[each] = {}
@@ -225,22 +224,22 @@ class StageBuilder:
 
     async def _user(self, step: Instruction) -> None:
         assert isinstance(step, Words)
-        user = self._expand(step.args[0])
+        user = self.expand(step.args[0])
         await self._metadata(f"USER {user}", {"User": user})
 
     async def _volume(self, step: Instruction) -> None:
         assert isinstance(step, Words)
-        volumes = [self._expand(word) for word in step.args]
+        volumes = [self.expand(word) for word in step.args]
         if not all(volumes):
             raise BuildError("VOLUME specified can not be an empty string")
-        known = self._state.config.get("Volumes") or {}
+        known = self.state.config.get("Volumes") or {}
         await self._metadata(f"VOLUME {_go_list(volumes)}", {"Volumes": {**known, **{v: {} for v in volumes}}})
 
     async def _stop_signal(self, step: Instruction) -> None:
         assert isinstance(step, Words)
         from ..engine.signals import parse as parse_signal
 
-        name = self._expand(step.args[0])
+        name = self.expand(step.args[0])
         parse_signal(name)
         await self._metadata(f"STOPSIGNAL {name}", {"StopSignal": name})
 
@@ -250,65 +249,65 @@ class StageBuilder:
 
     async def _healthcheck(self, step: Instruction) -> None:
         assert isinstance(step, Healthcheck)
-        previous = (self._state.config.get("Healthcheck") or {}).get("Test") or []
+        previous = (self.state.config.get("Healthcheck") or {}).get("Test") or []
         if previous and previous[0] != "NONE":
-            self._say(f"Note: overriding previous HEALTHCHECK: {_go_list(previous)}\n")
+            self.say(f"Note: overriding previous HEALTHCHECK: {_go_list(previous)}\n")
         await self._metadata(f"HEALTHCHECK {stable(step.health)}", {"Healthcheck": step.health})
 
     async def _onbuild(self, step: Instruction) -> None:
         assert isinstance(step, Onbuild)
-        triggers = [*(self._state.config.get("OnBuild") or []), step.trigger]
+        triggers = [*(self.state.config.get("OnBuild") or []), step.trigger]
         await self._metadata(f"ONBUILD {step.trigger}", {"OnBuild": triggers})
 
     async def _cmd(self, step: Instruction) -> None:
         assert isinstance(step, Command)
-        command = self._with_shell(step)
+        command = self.with_shell(step)
         await self._metadata(f"CMD {_go_quoted(command)}", {"Cmd": command})
-        self._state.command_set = bool(step.args)
+        self.state.command_set = bool(step.args)
 
     async def _entrypoint(self, step: Instruction) -> None:
         assert isinstance(step, Command)
-        entrypoint = self._with_shell(step)
+        entrypoint = self.with_shell(step)
         change: dict[str, Any] = {"Entrypoint": entrypoint or None}
-        if not self._state.command_set:
+        if not self.state.command_set:
             change["Cmd"] = None
         await self._metadata(f"ENTRYPOINT {_go_quoted(entrypoint)}", change)
 
-    def _with_shell(self, step: Command) -> list[str]:
+    def with_shell(self, step: Command) -> list[str]:
         if not step.shell:
             return step.args
-        shell = self._state.config.get("Shell") or ["/bin/sh", "-c"]
+        shell = self.state.config.get("Shell") or ["/bin/sh", "-c"]
         return [*shell, *(step.args or [""])]
 
     # Steps that make a layer
 
     async def _workdir(self, step: Instruction) -> None:
         assert isinstance(step, Words)
-        given = self._expand(step.args[0])
+        given = self.expand(step.args[0])
         if not given:
             raise BuildError("cannot normalize nothing")
-        path = posixpath.normpath(posixpath.join(self._state.config.get("WorkingDir") or "/", given))
+        path = posixpath.normpath(posixpath.join(self.state.config.get("WorkingDir") or "/", given))
         path = "/" + path.lstrip("/")
         text = f"WORKDIR {path}"
-        if self._lookup("workdir", text):
+        if self.lookup("workdir", text):
             return
         diff_id = None
         if not await asyncio.to_thread(self._is_directory, path):
 
             def make(root: Path) -> None:
-                writer = copying.Writer(root, copying.Ownership(0, 0), self._options.epoch)
+                writer = copying.Writer(root, copying.Ownership(0, 0), self.options.epoch)
                 try:
                     writer.make_directories(path)
                 finally:
                     writer.close()
 
             diff_id = await self._change(make)
-        self._state.config["WorkingDir"] = path
-        await self._done(f"{_NOP}{text}", diff_id, text)
+        self.state.config["WorkingDir"] = path
+        await self.done(f"{_NOP}{text}", diff_id, text)
 
     def _is_directory(self, path: str) -> bool:
         """Whether the layers show a directory there. A link on the way counts as no: then it is made, or found."""
-        layers = [RootDir(lower) for lower in self._build.images.layers.lowers(self._state.chain_id)]
+        layers = [RootDir(lower) for lower in self.build.images.layers.lowers(self.state.chain_id)]
         try:
             inside = os.fsencode(path.strip("/"))
             if not inside:
@@ -323,10 +322,10 @@ class StageBuilder:
 
     async def _change(self, work: Any) -> str | None:
         """Let `work(root)` change the mounted file system; the diff id of what it wrote, None when nothing."""
-        images = self._build.images
+        images = self.build.images
         key = f"build-{secrets.token_hex(8)}"
-        target = self._build.work / key
-        parent = self._state.chain_id
+        target = self.build.work / key
+        parent = self.state.chain_id
 
         def change() -> Any:
             target.mkdir(parents=True)
@@ -343,13 +342,13 @@ class StageBuilder:
                 target.rmdir()
 
         staged = await in_thread(change)
-        return await self._register(parent, staged)
+        return await self.register(parent, staged)
 
-    async def _register(self, parent: str | None, staged: Any) -> str | None:
+    async def register(self, parent: str | None, staged: Any) -> str | None:
         if staged.digested.diff_id == EMPTY_LAYER:
-            await asyncio.to_thread(self._build.images.layers.discard, staged)
+            await asyncio.to_thread(self.build.images.layers.discard, staged)
             return None
-        chain = await self._build.images.layers.register(parent, staged)
+        chain = await self.build.images.layers.register(parent, staged)
         return chain.layer.diff_id
 
     async def _copy(self, step: Instruction) -> None:
@@ -357,9 +356,9 @@ class StageBuilder:
         verb = step.keyword
         if step.keep_git_dir:
             raise BuildError("the --keep-git-dir option is not supported by this builder: it has no Git sources")
-        sources = [self._expand(source) for source in step.sources]
-        destination = self._expand(step.destination)
-        workdir = self._state.config.get("WorkingDir") or "/"
+        sources = [self.expand(source) for source in step.sources]
+        destination = self.expand(step.destination)
+        workdir = self.state.config.get("WorkingDir") or "/"
         slash = "/" if destination.endswith(("/", "/.")) or destination in (".", "") else ""
         absolute = posixpath.normpath(posixpath.join(workdir, destination))
         absolute = "/" + absolute.lstrip("/")
@@ -368,17 +367,17 @@ class StageBuilder:
         selection = await self._select(step, verb, sources)
         try:
             digest = await in_thread(lambda: copying.fingerprint(selection))
-            chown, chmod = self._expand(step.chown), self._expand(step.chmod)
+            chown, chmod = self.expand(step.chown), self.expand(step.chmod)
             kind = "dir" if len(selection.roots) == 1 and selection.roots[0][1].kind == DIRECTORY else "file"
             shown = "multi" if selection.count > 1 else kind
             owner = f"--chown={chown} " if chown else ""
             mode = f"--chmod={chmod} " if chmod else ""
             text = f"{verb} {owner}{mode}{shown}:{digest} in {absolute} "
-            if self._lookup(verb, text, stable([sorted(step.excludes), step.parents, str(step.unpack), step.link])):
+            if self.lookup(verb, text, stable([sorted(step.excludes), step.parents, str(step.unpack), step.link])):
                 return
             change_mode = copying.parse_chmod(chmod) if chmod else None
             from_stage = bool(step.source_stage)
-            epoch = self._options.epoch
+            epoch = self.options.epoch
 
             def write(root: Path) -> None:
                 uid, gid = _owner(root, chown) if chown else (None, None) if from_stage else (0, 0)
@@ -392,7 +391,7 @@ class StageBuilder:
                 diff_id = await self._change(write)
             except OSError as error:
                 raise BuildError(f"{verb} failed: {error.strerror}: {error.filename or absolute}") from error
-            await self._done(f"{_NOP}{text}", diff_id, step.text)
+            await self.done(f"{_NOP}{text}", diff_id, step.text)
         except ValueError as error:
             raise BuildError(str(error)) from None
         finally:
@@ -400,12 +399,12 @@ class StageBuilder:
                 each.path.unlink(missing_ok=True)
 
     async def _select(self, step: Copy, verb: str, sources: list[str]) -> copying.Selection:
-        build = self._build
+        build = self.build
         source: Source | None = build.context
         if step.source_stage:
-            name = self._expand(step.source_stage)
+            name = self.expand(step.source_stage)
             try:
-                source = await build.files_of(name, self._stage.index)
+                source = await build.files_of(name, self.stage.index)
             except (ImageError, EngineError) as error:
                 raise BuildError(f"invalid from flag value {name}: {error}") from None
         remote = [text for text in sources if verb == "ADD" and text.startswith(("http://", "https://"))]
@@ -418,19 +417,19 @@ class StageBuilder:
                 else "checksum can't be specified for multiple sources"
             )
         local = [text for text in sources if text not in remote]
-        excludes = [self._expand(pattern) for pattern in step.excludes]
+        excludes = [self.expand(pattern) for pattern in step.excludes]
         selection = await in_thread(
             lambda: copying.select(verb, source, local, excludes, parents=step.parents, context=not step.source_stage)
         )
-        variables = self._state.variables()
+        variables = self.state.variables()
         for heredoc in step.inline:
             content = heredoc.text
             if heredoc.expand:
-                content = process(content, variables, self._escape, ignore_quotes=True).text
+                content = process(content, variables, self.escape, ignore_quotes=True).text
             selection.inline.append((heredoc.name, content.encode()))
         for url in remote:
-            self._say(f"Downloading {url}\n" if not self._options.quiet else "")
-            selection.remote.append(await download(url, build.work, self._expand(step.checksum)))
+            self.say(f"Downloading {url}\n" if not self.options.quiet else "")
+            selection.remote.append(await download(url, build.work, self.expand(step.checksum)))
         selection.unpack = False
         if verb == "ADD":
             selection.unpack = step.unpack if step.unpack is not None else None
@@ -440,209 +439,7 @@ class StageBuilder:
 
     async def _run(self, step: Instruction) -> None:
         assert isinstance(step, Command)
-        if step.security == "insecure":
-            raise BuildError("the --security=insecure option is not supported by this builder")
-        if step.devices:
-            raise BuildError("the --device option is not supported by this builder")
-        if step.network == "host" and self._options.network not in ("host",):
-            pass  # the classic API has no entitlements: whoever may build may use the host's network
-        command, script = self._command_of(step)
-        state = self._state
-        environment = state.environment
-        arguments = {
-            name: value
-            for name, value in {**dict.fromkeys(PREDEFINED_ARGS), **state.args}.items()
-            if name not in environment
-        }
-        values = {
-            name: self._options.args.get(name) if name in PREDEFINED_ARGS and value is None else value
-            for name, value in arguments.items()
-        }
-        declared = {n: v for n, v in values.items() if v is not None}
-        for name in declared:
-            if name in self._options.args:
-                self._build.used_args.add(name)
-        visible = sorted(f"{n}={v}" for n, v in declared.items() if n not in PREDEFINED_ARGS or n in state.args)
-        workdir = state.config.get("WorkingDir") or "/"
-        mounts = [self._mount(text, workdir) for text in step.mounts]
-        prints = [await self._mount_print(mount) for mount in mounts]
-        shown = [f"|{len(visible)}", *visible, *command] if visible else command
-        if self._lookup("run", stable(shown), stable(prints), step.network, script or ""):
-            return
-        tag = secrets.token_hex(6)
-        self._say(f" ---> Running in {tag}\n")
-        full = [f"{name}={value}" for name, value in {**environment, **declared}.items()]
-        diff_id = await self._run_on_snapshot(command, script, full, mounts, step)
-        self._say(f" ---> Removed intermediate container {tag}\n")
-        await self._done(" ".join(shown), diff_id, step.text)
-
-    def _command_of(self, step: Command) -> tuple[list[str], str | None]:
-        """The command line, and a script to bind when a heredoc with `#!` is the whole command."""
-        if not step.heredocs:
-            return self._with_shell(step), None
-        text = step.args[0] if step.args else ""
-        only = len(step.heredocs) == 1 and text.strip().startswith("<<") and len(text.split()) == 1
-        heredoc = step.heredocs[0]
-        shell = self._state.config.get("Shell") or ["/bin/sh", "-c"]
-        if only:
-            if heredoc.text.startswith("#!"):
-                return [f"/dev/pipes/{heredoc.name}"], heredoc.text
-            return [*shell, heredoc.text], None
-        for each in step.heredocs:
-            text += f"\n{each.content}{each.name}"
-        return [*shell, text], None
-
-    def _mount(self, text: str, workdir: str) -> runmounts.RunMount:
-        try:
-            mount = runmounts.parse_mount(self._expand(text), workdir)
-        except ValueError as error:
-            raise BuildError(str(error)) from None
-        return mount
-
-    async def _mount_print(self, mount: runmounts.RunMount) -> str:
-        """What of a mount counts for the cache: a bind mount's content does, a cache's or a secret's does not."""
-        if mount.kind != "bind":
-            return mount.canonical()
-        source = await self._bind_source(mount)
-
-        def fingerprint() -> str:
-            path = follow(source, os.fsencode(mount.source.strip("/")))
-            item = source.stat(path) if path is not None else None
-            if path is None or item is None:
-                raise BuildError(f'"{mount.source}": not found')
-            return copying.fingerprint(copying.Selection(source, [(path, item)], [path]))
-
-        return mount.canonical() + await in_thread(fingerprint)
-
-    async def _bind_source(self, mount: runmounts.RunMount) -> Source:
-        if mount.origin:
-            return await self._build.files_of(mount.origin, self._stage.index)
-        assert self._build.context is not None
-        return self._build.context
-
-    async def _run_on_snapshot(
-        self,
-        command: list[str],
-        script: str | None,
-        environment: list[str],
-        mounts: list[runmounts.RunMount],
-        step: Command,
-    ) -> str | None:
-        images, build = self._build.images, self._build
-        key = f"build-{secrets.token_hex(8)}"
-        target = build.work / key
-        parent = self._state.chain_id
-        async with contextlib.AsyncExitStack() as stack:
-            with tempfile.TemporaryDirectory(dir=build.work) as scratch:
-                place = Path(scratch)
-                oci_mounts, extra = await self._prepare_mounts(mounts, place, stack)
-                if script is not None:
-                    path = place / "script"
-                    path.write_text(script)
-                    path.chmod(0o755)
-                    oci_mounts.append(runmounts.oci_bind(path, command[0], read_only=True))
-
-                def mount() -> None:
-                    target.mkdir()
-                    images.snapshots.prepare(key, parent)
-                    images.snapshots.mount(key, target, volatile=True)
-
-                await in_thread(mount)
-                try:
-                    points = runmounts.mount_points_removed(target, [m["destination"] for m in oci_mounts])
-                    with points:
-                        process_ = Process(command, self._state.config, environment + extra, oci_mounts, step.network)
-                        code = await self._execute(target, process_)
-                    await asyncio.to_thread(images.snapshots.unmount, target, lazy=True)
-                    if code:
-                        raise StepFailed(f"The command '{' '.join(command)}' returned a non-zero code: {code}", code)
-                    staged = await in_thread(lambda: images.snapshots.commit_move(key))
-                finally:
-
-                    def clean() -> None:
-                        images.snapshots.unmount(target, lazy=True)
-                        images.snapshots.remove(key)
-                        target.rmdir()
-
-                    await asyncio.shield(in_thread(clean))
-        return await self._register(parent, staged)
-
-    async def _execute(self, target: Path, process_: Process) -> int:
-        def output(stream: str, data: bytes) -> None:
-            text = data.decode("utf-8", "replace")
-            self._say(f"\x1b[91m{text}\x1b[0m" if stream == "stderr" else text)
-
-        try:
-            return await self._runner.run(target, process_, output)
-        except OSError as error:
-            raise BuildError(f"cannot run the build step: {error}") from error
-
-    async def _prepare_mounts(
-        self, mounts: list[runmounts.RunMount], place: Path, stack: contextlib.AsyncExitStack
-    ) -> tuple[list[dict[str, Any]], list[str]]:
-        """OCI mounts and extra environment; what must outlive the command hangs on `stack`."""
-        found: list[dict[str, Any]] = []
-        environment: list[str] = []
-        for number, mount in enumerate(mounts):
-            if mount.kind == "tmpfs":
-                found.append(runmounts.oci_tmpfs(mount))
-            elif mount.kind == "cache":
-                found.append(await self._cache_mount(mount, stack))
-            elif mount.kind == "secret":
-                if mount.env:
-                    content = self._options.secrets.get(mount.id)
-                    if content is None and mount.required:
-                        raise BuildError(f"secret {mount.id}: not found")
-                    if content is not None:
-                        environment.append(f"{mount.env}={content.decode('utf-8', 'replace')}")
-                if mount.target and (not mount.env or mount.target != f"/run/secrets/{mount.id}"):
-                    path = runmounts.secret_file(place, mount, self._options.secrets, number)
-                    if path is not None:
-                        found.append(runmounts.oci_bind(path, mount.target, read_only=True))
-            else:
-                found.append(await self._bind_mount(mount, place, number))
-        return found, environment
-
-    async def _cache_mount(self, mount: runmounts.RunMount, stack: contextlib.AsyncExitStack) -> dict[str, Any]:
-        builder = self._build.builder
-        nonce = ""
-        if mount.sharing == "locked":
-            lock = builder.locks.setdefault(mount.id, asyncio.Lock())
-            await stack.enter_async_context(lock)
-        elif mount.sharing == "private":
-            lock = builder.locks.setdefault(mount.id, asyncio.Lock())
-            if lock.locked():
-                nonce = secrets.token_hex(4)
-            else:
-                await stack.enter_async_context(lock)
-        path = await asyncio.to_thread(runmounts.cache_directory, builder.cache_mounts, mount, nonce=nonce)
-        return runmounts.oci_bind(path, mount.target, read_only=mount.read_only)
-
-    async def _bind_mount(self, mount: runmounts.RunMount, place: Path, number: int) -> dict[str, Any]:
-        source = await self._bind_source(mount)
-        wanted = os.fsencode(mount.source.strip("/"))
-
-        def prepare() -> Path:
-            path = follow(source, wanted)
-            item = source.stat(path) if path is not None else None
-            if path is None or item is None:
-                raise BuildError(f'"{mount.source}": not found')
-            if isinstance(source, TreeSource) and mount.read_only and not source.is_filtered:
-                return source.path / os.fsdecode(path)
-            # Written to, filtered or never unpacked: the command gets a copy of its own.
-            copy = place / f"bind-{number}"
-            copy.mkdir()
-            selection = copying.Selection(source, [(path, item)], [b"content"])
-            writer = copying.Writer(copy, copying.Ownership())
-            try:
-                writer.write(selection, "/content", "RUN --mount")
-            finally:
-                writer.close()
-            return copy / "content"
-
-        path = await in_thread(prepare)
-        # Changes are thrown away with the copy, as BuildKit does.
-        return runmounts.oci_bind(path, mount.target, read_only=mount.read_only)
+        await RunSteps(self).carry_out(step)
 
 
 def _owner(root: Path, text: str) -> tuple[int, int]:

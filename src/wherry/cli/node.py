@@ -53,7 +53,7 @@ async def keep_joined(engine: "Engine") -> None:
             raise RuntimeError("it ended by itself")
         except Exception as error:
             log.exception("the cluster part of this node failed; again in %.1f s", delay)
-            notify(f"STATUS=not part of the cluster: {error}")
+            notify(f"STATUS=not part of the cluster: {process.innermost(error)}")
         await asyncio.sleep(delay)
         delay = min(delay * 2, RETRY_MAX)
 

@@ -54,3 +54,10 @@ def run(body: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
     return 0
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The first error inside a group of groups: what to tell people. The error itself when it is no group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

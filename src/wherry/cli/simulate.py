@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wherry.cli.process import innermost
 from wherry.host.instance import Instance
 
 if TYPE_CHECKING:
@@ -69,19 +70,11 @@ def simulate(
     except* TimeoutError:
         raise click.ClickException(f"not finished within {timeout:.0f} s: {simulation.state()}") from None
     except* ApiError as errors:
-        raise click.ClickException(str(first_of(errors))) from None
+        raise click.ClickException(str(innermost(errors))) from None
     except* KeyboardInterrupt:
         raise click.Abort from None
     if as_json:
         click.echo(json.dumps(found, indent=2))
-
-
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error inside."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
 
 
 class Simulation:

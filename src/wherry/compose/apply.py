@@ -118,7 +118,10 @@ class Applier:
             container = self.ids[step.id]
             # What has never run may have been left without its configs by an interrupted run.
             fresh = step.action == "start" and step.why == "it is created"
-            self.containers.start(container, step.service, step.name, fresh=fresh)
+            if step.why == "it is paused":
+                self.client.post(f"/containers/{container}/unpause")
+            else:
+                self.containers.start(container, step.service, step.name, fresh=fresh)
             self.containers.started.append(container)
         self.tell(step, "Started", "done")
 

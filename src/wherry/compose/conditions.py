@@ -21,8 +21,8 @@ def states(client: DockerClient, container: str, deadline: float | None = None) 
     while deadline is None or time.monotonic() < deadline:
         # An event stream that stays silent is opened anew now and then, so that nothing is missed for ever.
         patience = 5.0 if deadline is None else min(5.0, max(0.05, deadline - time.monotonic()))
-        listener = DockerClient(client.host, timeout=patience)
-        events = listener.call("GET", "/events", {"filters": filters})
+        events = client.call("GET", "/events", {"filters": filters})
+        events.reader.connection.settimeout(patience)
         try:
             yield client.get(f"/containers/{container}/json")
             for _ in events.json_lines():

@@ -1,14 +1,17 @@
 """Tasks that wait for each other, run in threads: each starts as soon as what it waits for is over.
 
-Work is waiting for a daemon's answers, so threads do. A task that fails stops what has not begun; those that run are
-let finish, and then the first failure is raised.
+Work is waiting for a daemon's answers, so threads do. A task that fails stops what has not begun; those that run get
+some seconds to finish, and then the first failure is raised.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 DEFAULT_PARALLEL = 24
+GRACE_SECONDS = 10.0
+"""How long tasks that run may go on when another has failed: some wait for what may never come."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ def run(tasks: Iterable[Task], parallel: int = 0) -> None:
     open_ids = {task.id for task in waiting}
     running: dict[Future[None], Task] = {}
     failure: BaseException | None = None
+    deadline: float | None = None
     limit = parallel if parallel > 0 else DEFAULT_PARALLEL
     if len(waiting) == 1:
         waiting[0].run()
@@ -45,7 +49,12 @@ def run(tasks: Iterable[Task], parallel: int = 0) -> None:
                     running[pool.submit(task.run)] = task
             if not running:
                 break
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            if failure is not None and deadline is None:
+                deadline = time.monotonic() + GRACE_SECONDS
+            patience = None if deadline is None else max(0.0, deadline - time.monotonic())
+            done, _ = wait(running, patience, return_when=FIRST_COMPLETED)
+            if not done:
+                break
             for future in done:
                 task = running.pop(future)
                 open_ids.discard(task.id)

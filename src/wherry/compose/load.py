@@ -227,9 +227,31 @@ def load(
     _complete_resources(project)
     check(project)
     for service, definition in project.services.items():
-        for key in UNHONOURED.keys() & definition.keys():
-            loader.warn(f"services.{service}.{key} is not honoured: {UNHONOURED[key]}")
+        for key, lost in _not_honoured(project, definition):
+            loader.warn(f"services.{service}.{key} is not honoured: {lost}")
     return project
+
+
+def _not_honoured(project: Project, definition: dict[str, Any]) -> list[tuple[str, str]]:
+    """(key, what is lost) for all that a service says and containers will not have."""
+    found = [(key, UNHONOURED[key]) for key in sorted(UNHONOURED.keys() & definition.keys())]
+    resources = (definition.get("deploy") or {}).get("resources") or {}
+    for part in ("limits", "reservations"):
+        for key, lost in (("devices", "no GPU runtime"), ("generic_resources", "no resources of that kind")):
+            if (resources.get(part) or {}).get(key):
+                found.append((f"deploy.resources.{part}.{key}", lost))
+    for name, network in (definition.get("networks") or {}).items():
+        if (network or {}).get("interface_name"):
+            found.append((f"networks.{name}.interface_name", "interfaces are named by the engine"))
+    for kind, section in (("configs", project.configs), ("secrets", project.secrets)):
+        for grant in definition.get(kind) or ():
+            if section[grant["source"]].get("file"):
+                said = [key for key in ("uid", "gid", "mode") if key in grant]
+                found += [(f"{kind}.{grant['source']}.{key}", "the file is mounted as it is") for key in said]
+    for volume in definition.get("volumes") or ():
+        if (volume.get("bind") or {}).get("recursive"):
+            found.append((f"volumes.{volume['target']}.bind.recursive", "mounts below it are always taken along"))
+    return found
 
 
 def _words(text: str) -> list[str]:
@@ -345,6 +367,9 @@ def check(project: Project) -> None:
                         f'service "{name}" refers to undefined {kind[:-1]} {grant["source"]}: invalid compose project',
                         (*place, kind),
                     )
+                if known[grant["source"]].get("external"):
+                    name_there = known[grant["source"]].get("name", grant["source"])
+                    raise project.error(f"unsupported external {kind[:-1]} {name_there}", (kind, grant["source"]))
         _check_dependencies(project, name, service)
     _check_cycles(project)
 

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from typing import Any
 
 from wherry.compose import names
-from wherry.compose.errors import ComposeError
 from wherry.compose.project import Project
 from wherry.compose.steps import Observed, Step
 
@@ -154,15 +153,3 @@ def resource_warnings(project: Project, services: Collection[str], observed: Obs
             found.append(f'Volume "{definition["name"]}" exists but doesn\'t match configuration in compose file. '
                          "It is kept as it is: remove it to have it made anew (its data will be lost)")  # fmt: skip
     return found
-
-
-def need_source(project: Project, kind: str, key: str) -> dict[str, Any]:
-    """The definition of a config or secret, for one whose content is to be given to a container.
-
-    Raises ComposeError for an external one: there is no store of those outside of a swarm.
-    """
-    section = project.configs if kind == "configs" else project.secrets
-    definition = section[key]
-    if definition.get("external"):
-        raise ComposeError(f"unsupported external {kind[:-1]} {definition.get('name', key)}")
-    return definition

@@ -21,6 +21,7 @@ from wherry.controllers.ephemeral_volumes import EphemeralVolumeController
 from wherry.controllers.garbage_collector import GarbageCollector
 from wherry.controllers.horizontal_pod_autoscaler import HorizontalPodAutoscalerController
 from wherry.controllers.job import JobController
+from wherry.controllers.job_orphans import JobOrphansController
 from wherry.controllers.loop import Controller, ControllerLoop, Decision, DecisionLog
 from wherry.controllers.namespaces import NamespaceController
 from wherry.controllers.node_lifecycle import NodeLifecycleController
@@ -104,6 +105,7 @@ class ControllerManager:
             StatefulSetController(),
             DaemonSetController(),
             JobController(),
+            JobOrphansController(),
             TTLAfterFinishedController(),
             CronJobController(),
             DisruptionController(),

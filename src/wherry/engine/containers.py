@@ -174,6 +174,7 @@ class Containers(Register):
         record = container.record
         exit_code = record.state.exit_code
         record.state.status = "removing"
+        record.remove_volumes = volumes
         await self.save(container)
         if container.restarter is not None:
             container.restarter.cancel()

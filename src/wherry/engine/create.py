@@ -69,7 +69,8 @@ def build_record(
     """A new record and the warnings for the client. Raises InvalidParameter and other EngineErrors."""
     config = _config(body)
     host_config = _host_config(body.get("HostConfig") or {}, layout, runtimes)
-    _check_modes_together(config, host_config)
+    if not body.get("WherryPod"):
+        _check_modes_together(config, host_config)
     merge_image(config, image.config)
     if config["Entrypoint"] == [""]:
         config["Entrypoint"] = None

@@ -92,6 +92,8 @@ class Record:
     monitor_start: int = 0
     netns: str | None = None
     pod: dict[str, Any] | None = None
+    remove_volumes: bool = False
+    """While it is being removed: whether its anonymous volumes go too."""
 
     def to_json(self) -> bytes:
         return orjson.dumps(asdict(self))

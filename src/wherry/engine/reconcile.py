@@ -47,7 +47,7 @@ async def reconcile(engine: "Engine") -> None:
             continue
         async with container.lock:
             if container.state.status == "removing":
-                await containers.remove_locked(container, volumes=True)
+                await containers.remove_locked(container, volumes=container.record.remove_volumes)
                 continue
             was_running = container.state.status in ("running", "paused", "restarting")
             if was_running:

@@ -6,6 +6,7 @@ import ipaddress
 import pytest
 
 from wherry.cli import simulate
+from wherry.cli.process import innermost
 
 
 def test_a_simulated_node_says_so_and_keeps_others_away() -> None:
@@ -51,4 +52,4 @@ async def test_work_goes_on_in_parallel_until_the_first_error() -> None:
 
     with pytest.raises(ExceptionGroup) as raised:
         await simulate.in_parallel(broken() for _ in range(1))
-    assert isinstance(simulate.first_of(raised.value), OSError)
+    assert isinstance(innermost(raised.value), OSError)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from wherry.engine.errors import InvalidParameter
-from wherry.engine.logs import LogLimits, LogQuery, check_log_config, limits, read
+from wherry.engine.logs import LogLimits, LogQuery, check_log_config, details, limits, read
 
 
 def record(second: int, text: str, stream: str = "stdout", tag: str = "F") -> str:
@@ -114,12 +114,12 @@ def test_log_options_are_docker_s() -> None:
 def test_details_show_labels_variables_and_the_tag() -> None:
     config = {"Labels": {"tier": "front", "x": "y"}, "Env": ["AB=c d", "B=e"]}
     options = {"labels": "tier", "env-regex": "^A", "tag": "{{.Name}}/{{ .Nope }}"}
-    shown = logs.details({"Config": options}, config, {"Name": "web"})
+    shown = details({"Config": options}, config, {"Name": "web"})
     assert shown == "AB=c+d,tag=web%2F%7B%7B+.Nope+%7D%7D,tier=front"
-    assert logs.details({"Config": {}}, config, {}) == ""
+    assert details({"Config": {}}, config, {}) == ""
 
 
 @pytest.mark.parametrize("options", [{"compress": "true"}, {"mode": "other"}, {"env-regex": "("}, {"nope": "1"}])
 def test_log_options_that_cannot_be_honoured_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(InvalidParameter):
-        logs.check_log_config({"Type": "json-file", "Config": options})
+        check_log_config({"Type": "json-file", "Config": options})

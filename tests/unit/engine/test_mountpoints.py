@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from wherry.engine.errors import InvalidParameter
-from wherry.engine.mountpoints import parse_bind, parse_mount, plan, shown
+from wherry.engine.mountpoints import parse_bind, parse_mount, plan, shown, tmpfs_options
 
 
 def test_binds_are_host_paths_volumes_or_anonymous() -> None:
@@ -70,16 +70,12 @@ def test_a_plan_lets_explicit_mounts_win_over_those_of_other_containers_and_the_
 
 
 def test_a_tmpfs_is_closed_unless_its_options_open_it() -> None:
-    assert mountpoints.tmpfs_options(["size=1m"]) == ["noexec", "nosuid", "nodev", "size=1m"]
-    assert mountpoints.tmpfs_options(["exec", "dev"]) == ["nosuid", "exec", "dev"]
+    assert tmpfs_options(["size=1m"]) == ["noexec", "nosuid", "nodev", "size=1m"]
+    assert tmpfs_options(["exec", "dev"]) == ["nosuid", "exec", "dev"]
 
 
 def test_an_image_can_be_mounted() -> None:
-    point = mountpoints.parse_mount(
-        {"Type": "image", "Source": "busybox", "Target": "/m", "ImageOptions": {"Subpath": "bin"}}
-    )
+    point = parse_mount({"Type": "image", "Source": "busybox", "Target": "/m", "ImageOptions": {"Subpath": "bin"}})
     assert (point["Type"], point["Source"], point["Destination"], point["subpath"]) == ("image", "busybox", "/m", "bin")
     with pytest.raises(InvalidParameter):
-        mountpoints.parse_mount(
-            {"Type": "image", "Source": "busybox", "Target": "/m", "ImageOptions": {"Subpath": ".."}}
-        )
+        parse_mount({"Type": "image", "Source": "busybox", "Target": "/m", "ImageOptions": {"Subpath": ".."}})

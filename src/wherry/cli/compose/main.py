@@ -2,12 +2,16 @@
 
 import os
 import sys
+import threading
+from typing import NoReturn
 
 import click
 
 from wherry.cli.compose.session import Options, Session
 from wherry.cli.lazy import LazyGroup
 
+WORKERS = "compose"
+"""How the names of the threads that carry out steps begin."""
 _PLACE = "wherry.cli.compose."
 COMMANDS = {
     name: (_PLACE + module, attribute, text)
@@ -67,31 +71,36 @@ class ComposeGroup(LazyGroup):
             raise click.ClickException(f'unknown docker command: "compose {args[0]}"')
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> object:
+    def invoke(self, ctx: click.Context) -> object:  # noqa: RET503 - `leave` does not come back
         from wherry.compose.errors import ComposeError
         from wherry.compose.interpolate import InterpolationError
         from wherry.docker_api.client import CannotConnect, DockerError
 
-        session: Session | None = None
         try:
             return super().invoke(ctx)
+        except click.exceptions.Exit as end:
+            leave(end.exit_code)
         except DockerError as error:
             message = f"Error response from daemon: {error.message}"
         except (ComposeError, CannotConnect, InterpolationError) as error:
             message = str(error)
         except KeyboardInterrupt:
-            session = ctx.find_object(Session)
-            if session is not None:
-                session.close()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            # Threads that wait for the daemon would keep the process; there is nothing for them to save.
-            os._exit(130)
+            message = ""
         session = ctx.find_object(Session)
         if session is not None:
             session.close()
-        click.echo(message, err=True)
-        raise click.exceptions.Exit(1)
+        if message:
+            click.echo(message, err=True)
+        leave(1 if message else 130)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the command; at once when threads still wait for the daemon, for there is nothing for them to save."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.name.startswith(WORKERS) for thread in threading.enumerate()):
+        os._exit(code)
+    raise click.exceptions.Exit(code)
 
 
 @click.group(

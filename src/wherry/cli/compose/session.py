@@ -155,11 +155,15 @@ class Session:
             return self._first_environment
         return {**self._environment_of(folder), **self._first_environment}
 
+    @cached_property
+    def texts(self) -> dict[Path, str]:
+        """What standard input says, where it is one of the files."""
+        return {STDIN: sys.stdin.read()} if STDIN in self.files else {}
+
     def load(self, services: Sequence[str] = (), *, all_profiles: bool = False) -> "Project":
         """The project of the files; profiles of `services` are on. Raises ComposeError. Warnings are printed."""
         from wherry.compose.load import load
 
-        texts = {STDIN: sys.stdin.read()} if STDIN in self.files else {}
         compatible = self.options.compatible or self.environment.get("COMPOSE_COMPATIBILITY", "") in ("1", "true")
         project = load(
             self.files,
@@ -168,7 +172,7 @@ class Session:
             name=self.options.name,
             profiles=["*"] if all_profiles else self.options.profiles,
             enable=services,
-            texts=texts,
+            texts=self.texts,
             compatible=compatible,
         )
         for message in project.warnings:

@@ -101,6 +101,7 @@ def up(
             "--abort-on-container-failure, --exit-code-from, --attach or --attach-dependencies"
         )
     session.options = type(session.options)(**{**vars(session.options), "dry": session.options.dry or dry_run})
+    session.progress.dry = session.options.dry
     project = session.load(services)
     if exit_code_from is not None and exit_code_from not in project.services:
         raise ComposeError(f"no such service: {exit_code_from}")

@@ -26,10 +26,8 @@ def write_archive(cli: Cli, path: str, query: dict[str, Any] | None, output: str
         return
     folder = os.path.dirname(output) or "."
     if not os.path.isdir(folder):
-        raise CliError(
-            f"failed to {verb} {'image' if verb == 'save' else 'container'}: invalid output path: directory "
-            f'"{folder}" does not exist'
-        )
+        what = "image" if verb == "save" else "container"
+        raise CliError(f"failed to {verb} {what}: invalid output path: stat {folder}: no such file or directory")
     answer = cli.client.call("GET", path, query)
     fresh = f"{output}.{os.getpid()}.tmp" if not os.path.exists(output) or os.path.isfile(output) else output
     try:

@@ -217,8 +217,7 @@ def _patch(session: Session, target: Target, modified: Object, current: Object, 
         raise error.within(
             f'error when applying patch:\n{text}\nto:\n{_info(target)}\nfor: "{source}": error when patching "{source}"'
         ) from error
-    same = patched["metadata"].get("resourceVersion") == current["metadata"].get("resourceVersion")
-    return ("unchanged" if same else "configured"), patched
+    return "configured", patched
 
 
 def _jsonable(obj: Object) -> Object:

@@ -30,8 +30,8 @@ def run(session: Session) -> int:
         raise UsageError("at least 1 argument is required for attach")
     if len(options.arguments) > 2:
         raise UsageError(
-            "expected POD, TYPE/NAME, or TYPE NAME, (at most 2 arguments) saw %d: [%s]"
-            % (len(options.arguments), " ".join(options.arguments))
+            f"expected POD, TYPE/NAME, or TYPE NAME, (at most 2 arguments) saw {len(options.arguments)}: "
+            f"[{' '.join(options.arguments)}]"
         )
     word = "/".join(options.arguments)
     pod = one_pod(session, word)

@@ -51,8 +51,6 @@ def run(session: Session) -> int:
         if options["cpu-percent"] >= 0:
             spec["targetCPUUtilizationPercentage"] = options["cpu-percent"]
         meta: dict[str, Any] = {"creationTimestamp": None, "name": options["name"] or one.name}
-        if session.is_namespace_given:
-            meta["namespace"] = session.namespace
         obj: Object = {
             "apiVersion": "autoscaling/v1",
             "kind": "HorizontalPodAutoscaler",

@@ -12,34 +12,47 @@ FLAGS = ()
 
 _BASH = """\
 # bash completion for kubectl
+_kubectl_flags() {
+    kubectl "$1" --help 2>/dev/null | sed -n 's/^ .*\\(--[a-z-]*\\)=.*/\\1/p'
+}
+_kubectl_names() {
+    kubectl get "$1" -o name 2>/dev/null | cut -d/ -f2
+}
 _kubectl_complete() {
-    local current=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}
+    local current=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} words
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "%(verbs)s" -- "$current"))
-        return
-    fi
-    case "$current" in
-    -*) COMPREPLY=($(compgen -W "$(kubectl "$verb" --help 2>/dev/null | sed -n 's/^ .*\\(--[a-z-]*\\)=.*/\\1/p')" -- "$current")) ;;
-    *)
-        case "$verb" in
-        logs|exec|attach|port-forward) COMPREPLY=($(compgen -W "$(kubectl get pods -o name 2>/dev/null | cut -d/ -f2)" -- "$current")) ;;
+        words="%(verbs)s"
+    else
+        case "$current" in
+        -*) words=$(_kubectl_flags "$verb") ;;
         *)
-            if [ "$COMP_CWORD" -eq 2 ]; then
-                COMPREPLY=($(compgen -W "$(kubectl api-resources --cached -o name 2>/dev/null)" -- "$current"))
-            else
-                COMPREPLY=($(compgen -W "$(kubectl get "${COMP_WORDS[2]}" -o name 2>/dev/null | cut -d/ -f2)" -- "$current"))
-            fi ;;
-        esac ;;
-    esac
+            case "$verb" in
+            logs|exec|attach|port-forward) words=$(_kubectl_names pods) ;;
+            *)
+                if [ "$COMP_CWORD" -eq 2 ]; then
+                    words=$(kubectl api-resources --cached -o name 2>/dev/null)
+                else
+                    words=$(_kubectl_names "${COMP_WORDS[2]}")
+                fi ;;
+            esac ;;
+        esac
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 complete -o default -F _kubectl_complete kubectl
 """
 
 _FISH = """\
 # fish completion for kubectl
-complete -c kubectl -f -n "test (count (commandline -opc)) -eq 1" -a "%(verbs)s"
-complete -c kubectl -f -n "test (count (commandline -opc)) -eq 2" -a "(kubectl api-resources --cached -o name 2>/dev/null)"
-complete -c kubectl -f -n "test (count (commandline -opc)) -ge 3" -a "(kubectl get (commandline -opc)[3] -o name 2>/dev/null | string replace -r '.*/' '')"
+function __kubectl_at
+    test (count (commandline -opc)) $argv
+end
+function __kubectl_names
+    kubectl get (commandline -opc)[3] -o name 2>/dev/null | string replace -r '.*/' ''
+end
+complete -c kubectl -f -n "__kubectl_at -eq 1" -a "%(verbs)s"
+complete -c kubectl -f -n "__kubectl_at -eq 2" -a "(kubectl api-resources --cached -o name 2>/dev/null)"
+complete -c kubectl -f -n "__kubectl_at -ge 3" -a "(__kubectl_names)"
 """
 
 

@@ -54,7 +54,7 @@ def run(session: Session) -> int:
         sys.stdout.buffer.write(text)
         return 0
     if options["output"] not in ("", "name"):
-        raise UsageError("unexpected -o output mode: %s. We only support '-o name'" % options["output"])
+        raise UsageError("unexpected -o output mode: {}. We only support '-o name'".format(options["output"]))
     if options["all"] and options["selector"]:
         raise KubectlError("cannot set --all and --selector at the same time")
     if options["all"] and options["field-selector"]:

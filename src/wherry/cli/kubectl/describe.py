@@ -49,6 +49,7 @@ def run(session: Session) -> int:
     )
     errors: list[KubectlError] = []
     found: list[Found] = []
+    by_prefix = False
     for target in targets:
         try:
             found += fetch(session, [target])
@@ -60,7 +61,6 @@ def run(session: Session) -> int:
             else:
                 errors.append(error)
     printed = False
-    by_prefix = False
     for one in found:
         try:
             text = describe(session, one)

@@ -11,7 +11,7 @@ import time
 from typing import Any, NamedTuple
 
 from wherry.cli.kubectl.errors import KubectlError, ServerError
-from wherry.cli.kubectl.http import HTTP
+from wherry.cli.kubectl.http import HTTP, quote
 
 MAX_AGE = 600.0
 _DOCUMENT = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
@@ -51,9 +51,7 @@ class Resource(NamedTuple):
             path += f"/namespaces/{namespace}"
         path += f"/{self.name}"
         if name:
-            from urllib.parse import quote
-
-            path += f"/{quote(name, safe='')}"
+            path += f"/{quote(name)}"
         return f"{path}/{subresource}" if subresource else path
 
 
@@ -199,7 +197,7 @@ class Discovery:
             )
 
     def find(self, word: str) -> Resource:
-        """The resource that `po`, `pods`, `Pod`, `deployments.apps`, `deployments.v1.apps` mean. Raises KubectlError."""
+        """The resource that `po`, `pods`, `Pod`, `deployments.apps` or `deployments.v1.apps` means; else KubectlError."""
         for again in (False, True):
             found = _match(word.lower(), self.rows(again=again))
             if found is not None:

@@ -48,8 +48,8 @@ def run(session: Session) -> int:
         session.say("There are pending nodes to be drained:")
         for name, _ in pending:
             session.say(f" {name}")
-        for _, error in pending:
-            session.say(str(error).strip("[]").replace(", cannot", "\ncannot"))
+        for _, problem in pending:
+            session.say(str(problem).strip("[]").replace(", cannot", "\ncannot"))
         raise Quiet(1)
     raise_all(errors)
     return 0
@@ -79,12 +79,11 @@ def _drain(session: Session, node: Found) -> None:
             else:
                 warned.setdefault("ignoring DaemonSet-managed Pods", []).append(name)
             continue
-        if any("emptyDir" in volume for volume in (pod.get("spec") or {}).get("volumes") or ()) and not finished:
-            if not options["delete-emptydir-data"]:
-                refused.setdefault(
-                    "cannot delete Pods with local storage (use --delete-emptydir-data to override)", []
-                ).append(name)
-                continue
+        has_data = any("emptyDir" in volume for volume in (pod.get("spec") or {}).get("volumes") or ())
+        if has_data and not finished and not options["delete-emptydir-data"]:
+            why = "cannot delete Pods with local storage (use --delete-emptydir-data to override)"
+            refused.setdefault(why, []).append(name)
+            continue
         if owner is None and not finished:
             if not options["force"]:
                 refused.setdefault(

@@ -51,7 +51,6 @@ def run(session: Session) -> int:
     as_json = options["output"] == "json"
     text = _render(originals, as_json)
     complaint = ""
-    before = _HEADER + text
     path = ""
     while True:
         content = (
@@ -76,7 +75,6 @@ def run(session: Session) -> int:
             return 0
         complaint = "\n".join(failed)
         text = body
-    del before
 
 
 def _commented(complaint: str) -> str:

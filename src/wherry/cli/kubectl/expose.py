@@ -92,8 +92,7 @@ def _selector(session: Session, one: Found) -> dict[str, str]:
             "couldn't retrieve selectors via --selector flag or introspection: couldn't convert "
             f'expressions - "{selector["matchExpressions"]}" to map-based selector format'
         )
-    labels = selector.get("matchLabels") or {}
-    return labels
+    return selector.get("matchLabels") or {}
 
 
 def _ports(one: Found) -> list[dict[str, Any]]:

@@ -141,9 +141,8 @@ def _jsonpath(name: str, argument: str, options: Options) -> Any:
     if not argument:
         raise KubectlError("template format specified but no template given")
     text = _text_of(argument, name).rstrip("\n") if name == "jsonpath-file" else argument
-    if name == "jsonpath-as-json":
-        if not text.startswith("{"):
-            text = "{" + text + "}"
+    if name == "jsonpath-as-json" and not text.startswith("{"):
+        text = "{" + text + "}"
     try:
         template = parse(text, allow_missing=bool(options["allow-missing-template-keys"]))
     except ValueError as error:

@@ -106,7 +106,7 @@ def _pod(session: Session, name: str, words: list[str]) -> Object:
         for word in options["env"]:
             key, equals, value = word.partition("=")
             if not equals or not key:
-                raise KubectlError(f"invalid env: {word}" if not equals else f"invalid env: {word}")
+                raise KubectlError(f"invalid env: {word}")
             env.append({"name": key, "value": value})
         container["env"] = env
     if options["port"]:

@@ -139,7 +139,10 @@ def claim_update(new: Object, old: Object, causes: Causes, subresource: str) -> 
     if bound and asked.get("storage") != had.get("storage"):
         after.setdefault("resources", {})["requests"] = had
         size = ((old.get("status") or {}).get("capacity") or {}).get("storage")
-        if size is not None and quantity.parse(asked.get("storage", "0")) < quantity.parse(size):
+        wanted = quantity.parse(asked.get("storage", "0"))
+        # A claim may be bound to a larger volume than it asks for: only shrinking is looked at.
+        shrinks = wanted < quantity.parse(had.get("storage", "0"))
+        if shrinks and size is not None and wanted < quantity.parse(size):
             causes.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
     if bound or before.get("volumeAttributesClassName") is None:
         after.pop("volumeAttributesClassName", None)

@@ -6,6 +6,7 @@ import pytest
 
 from wherry.cli.kubectl.errors import KubectlError
 from wherry.cli.kubectl.flags import Options, parse
+from wherry.cli.kubectl.http import encode, split_url
 from wherry.cli.kubectl.kubeconfig import Access, load
 
 FIRST = """
@@ -47,3 +48,17 @@ def test_a_context_that_does_not_exist(options: Options) -> None:
     options.values["context"] = "nope"
     with pytest.raises(KubectlError, match='context "nope" does not exist'):
         Access(options)
+
+
+def test_urls_of_servers() -> None:
+    assert split_url("https://10.0.0.1:6443") == (True, "10.0.0.1", 6443, "")
+    assert split_url("https://[::1]/k8s/c-1") == (True, "::1", 443, "/k8s/c-1")
+    assert split_url("http://host") == (False, "host", 80, "")
+    with pytest.raises(KubectlError):
+        split_url("https://host:port")
+
+
+def test_queries_are_encoded() -> None:
+    assert encode({"labelSelector": "a=b,c in (d)", "command": ["sh", "-c"]}) == (
+        "labelSelector=a%3Db%2Cc%20in%20%28d%29&command=sh&command=-c"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry.cli.docker.pruning import PRUNE_FLAGS
+from wherry.cli.docker.pruning import PRUNE_FLAGS, show_report
 from wherry.cli.format.units import human_size
 
 TYPE_CHECKING = False  # as typing's, without importing typing
@@ -31,6 +31,5 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
         "filters": flags["filter"] or None,
     }
     report = cli.client.post("/build/prune", query)
-    for one in report.get("CachesDeleted") or []:
-        cli.out(one)
-    cli.out(f"Total:\t{human_size(report.get('SpaceReclaimed') or 0)}")
+    show_report(cli, report, "CachesDeleted", "Deleted build cache objects:")
+    cli.out(f"Total reclaimed space: {human_size(report.get('SpaceReclaimed') or 0)}")

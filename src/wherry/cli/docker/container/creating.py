@@ -51,7 +51,7 @@ def make(
     try:
         answer = cli.client.post("/containers/create", query, body)
     except DockerError as error:
-        if error.status != 404 or "o such image" not in error.message or when == "never":
+        if error.status != 404 or "image" not in error.message or when == "never":
             raise
         reference = with_tag(image)
         if not flags["quiet"]:

@@ -131,7 +131,7 @@ def hashed(obj: Object, kind: str) -> str:
     parts: Any = {
         "kind": kind,
         "name": obj["metadata"]["name"],
-        "data": obj.get("data") or ("" if kind == "ConfigMap" else ""),
+        "data": obj.get("data") or "",
     }
     if kind == "Secret":
         parts["type"] = obj.get("type", "")

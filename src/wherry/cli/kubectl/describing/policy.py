@@ -64,8 +64,8 @@ def _limits(out: Writer, item: Object, prefix: str) -> None:
 
     for name in sorted(names):
         out.raw(
-            f"{prefix}{item.get('type', '')}\t{name}\t{value('min', name)}\t{value('max', name)}\t{value('defaultRequest', name)}\t"
-            f"{value('default', name)}\t{value('maxLimitRequestRatio', name)}\n"
+            f"{prefix}{item.get('type', '')}\t{name}\t{value('min', name)}\t{value('max', name)}\t"
+            f"{value('defaultRequest', name)}\t{value('default', name)}\t{value('maxLimitRequestRatio', name)}\n"
         )
 
 
@@ -168,9 +168,8 @@ def _rules(out: Writer, rules: list[Object], field: str, title: str, noun: str, 
                 out.raw(f"{indent}To Port: {port.get('port', '<nil>')}/{protocol}\n")
         if not rule.get(field):
             out.raw(f"{indent}{title}: <any> (traffic not restricted by {noun})\n")
-        else:
-            out.raw(f"{indent}{title}:\n")
         for peer in rule.get(field) or ():
+            out.raw(f"{indent}{title}:\n")
             if peer.get("namespaceSelector") is not None:
                 out.line(1, f"{indent}NamespaceSelector: {selector_text(peer['namespaceSelector'])}")
             if peer.get("podSelector") is not None:

@@ -36,7 +36,8 @@ def _rows(rules: list[Object]) -> list[tuple[str, str, str, str]]:
 
 
 def _key(verbs: list[str], group: str, resource: str, name: str, url: str) -> str:
-    return f"{{Verbs:[{' '.join(verbs)}],APIGroups:[{group}],Resources:[{resource}],ResourceNames:[{name}],NonResourceURLs:[{url}],}}"
+    about = f"APIGroups:[{group}],Resources:[{resource}],ResourceNames:[{name}],NonResourceURLs:[{url}]"
+    return f"{{Verbs:[{' '.join(verbs)}],{about},}}"
 
 
 def binding(session: Session, out: Writer, obj: Object, found: list[Object] | None) -> None:
