@@ -28,12 +28,15 @@ from wherry.schema.resource import Object
 from wherry.testing.instances import TestInstances, wherry
 
 IMAGES = Path(__file__).parents[1] / "tests" / "images" / "make_images.py"
-COMMAND = ["sh", "-c", 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done']
+COMMAND = ["sh", "-c", 'trap "exit 0" TERM; touch /trapped; while :; do sleep 3600 & wait $!; done']
+TRAPPED = {"exec": {"command": ["test", "-e", "/trapped"]}, "periodSeconds": 1}
+"""A shell that gets SIGTERM before its trap ignores it (it is process 1): a pod is deleted only once it is ready."""
 WAIT_SECONDS = 120.0
 
 
-def pod_spec() -> Object:
-    return {"containers": [{"name": "main", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": COMMAND}]}
+def pod_spec(**more: Any) -> Object:
+    container = {"name": "main", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": COMMAND, **more}
+    return {"containers": [container]}
 
 
 class Watched:
@@ -74,8 +77,11 @@ async def measure(kubeconfig: Path, runs: int, replicas: int) -> dict[str, Any]:
             for number in range(runs):
                 name = f"one-{number}"
                 begin = time.monotonic()
-                await client.create(PODS, {"metadata": {"name": name}, "spec": pod_spec()}, "default")
+                await client.create(
+                    PODS, {"metadata": {"name": name}, "spec": pod_spec(readinessProbe=TRAPPED)}, "default"
+                )
                 starts.append(await watched.until(lambda pods: any(map(is_running, pods))) - begin)
+                await watched.until(lambda pods: any(map(is_ready, pods)))
                 begin = time.monotonic()
                 await client.delete(PODS, name, "default")
                 deletes.append(await watched.until(lambda pods: not pods) - begin)

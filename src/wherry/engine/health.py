@@ -120,7 +120,7 @@ class HealthMonitor:
     async def _note(self, result: dict[str, Any]) -> None:
         async with self._container.lock:
             state = self._container.state
-            if state.health is None or not state.alive or not processes.is_alive(state.pid):
+            if state.health is None or not state.alive or processes.is_ending(state.pid):
                 # The probe ended with its container: that says nothing about its health.
                 return
             health = dict(state.health)

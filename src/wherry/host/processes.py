@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+_PF_EXITING = 0x4
+"""Of the flags in /proc/<pid>/stat: the process is in exit(2). Kernel, include/linux/sched.h."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """How a helper ended: exit code (128 + signal when killed), and what it wrote."""
@@ -53,6 +57,12 @@ def state_of(pid: int) -> str | None:
 def is_alive(pid: int) -> bool:
     """Whether `pid` runs: a zombie does not."""
     return state_of(pid) not in (None, "Z", "X")
+
+
+def is_ending(pid: int) -> bool:
+    """Whether `pid` has ended or is about to: the first process of a namespace ends after all others in it."""
+    fields = _stat_fields(pid)
+    return fields is None or fields[0] in ("Z", "X") or bool(int(fields[6]) & _PF_EXITING)
 
 
 def command_line(pid: int) -> list[str]:

@@ -197,7 +197,7 @@ class Discovery:
             )
 
     def find(self, word: str) -> Resource:
-        """The resource that `po`, `pods`, `Pod`, `deployments.apps` or `deployments.v1.apps` means; else KubectlError."""
+        """The resource that `po`, `pods`, `Pod` or `deployments.v1.apps` means. Raises KubectlError."""
         for again in (False, True):
             found = _match(word.lower(), self.rows(again=again))
             if found is not None:

@@ -32,13 +32,11 @@ def _child(kind: Any, key: str) -> Any:
 
 def _maps(original: Map, modified: Map, current: Map, kind: Any) -> Map:
     patch: Map = {}
-    retained = False
     for key, wanted in modified.items():
         child = _child(kind, key)
         if key not in current:
             if wanted is not None:
                 patch[key] = wanted
-                retained = True
             elif kind is None and key in original:
                 patch[key] = None
             continue
@@ -65,7 +63,6 @@ def _maps(original: Map, modified: Map, current: Map, kind: Any) -> Map:
     for key in original:
         if key not in modified and key in current:
             patch[key] = None
-    del retained
     return patch
 
 
@@ -104,8 +101,8 @@ def _lists(patch: Map, key: str, original: list[Any], modified: list[Any], curre
     for name in before:
         if name not in wanted and name in live:
             changes.append({"$patch": "delete", merge_key: name})
-    shown = [name for name in live if name in wanted]
-    if changes or shown != [name for name in wanted if name in live]:
+    # What the server added (a token's volume) counts here too: the real one then sends the order alone, as we do.
+    if changes or list(live) != wanted:
         patch[f"$setElementOrder/{key}"] = [{merge_key: name} for name in wanted]
         if changes:
             patch[key] = changes
