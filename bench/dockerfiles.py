@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -163,6 +164,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="CASE")
     parser.add_argument("--peer", choices=["dockerd", "buildah"], action="append")
     given = parser.parse_args()
+    # `timeout` and friends end it as Ctrl-C does: what it started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     wanted = [
         case for case in cases() if case.get("compare", True) and (not given.names or case["name"] in given.names)
     ]

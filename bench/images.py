@@ -12,6 +12,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -257,12 +258,14 @@ def used(path: Path) -> int:
     return int(run("du", "-sx", "--block-size=1", path).split()[0])
 
 
-def report(results: Results, rounds: int) -> str:
+def report(results: Results, rounds: int, scale: int) -> str:
     lines = ["# Images and builds: Wherry, dockerd, buildah", ""]
     load = os.getloadavg()
     versions = [run("dockerd", "--version").strip(), run("buildah", "--version").strip()]
     lines += [f"{'; '.join(versions)}. {os.cpu_count()} cores, load {load[1]:.1f}, {rounds} rounds, medians.",
               "A ratio below 1 means that Wherry needs less.", ""]  # fmt: skip
+    if scale != 100:
+        lines += [f"A smaller run: {scale} % of the files of the context and of the bytes of the layers.", ""]
     lines += [
         "| work | wherry | dockerd | ratio | goal | buildah | ratio | goal |",
         "|---|---|---|---|---|---|---|---|",
@@ -287,6 +290,8 @@ def main() -> None:
     parser.add_argument("--only", choices=["builds", "context", "transfers"])
     parser.add_argument("--scale", type=int, default=100, metavar="PERCENT")
     given = parser.parse_args()
+    # `timeout` and friends end it as Ctrl-C does: what it started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     archive = run(sys.executable, HERE.parent / "tests" / "images" / "make_images.py", "busybox").strip()
     results = Results()
     place = Path(tempfile.mkdtemp(prefix="wh-bench-images-"))
@@ -313,7 +318,7 @@ def main() -> None:
         subprocess.run([*buildah._program, "rmi", "-af"], capture_output=True, check=False)
         run("sh", "-c", f"grep -o ' {place}[^ ]*' /proc/self/mountinfo | xargs -r umount -l")
         shutil.rmtree(place, ignore_errors=True)
-    text = report(results, given.rounds)
+    text = report(results, given.rounds, given.scale)
     print(text)
     if given.only is None and given.scale == 100:
         (HERE / "results").mkdir(exist_ok=True)

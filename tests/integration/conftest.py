@@ -1,8 +1,9 @@
 """Fixtures of the integration tests: the real docker client against an engine in this process."""
 
+import fcntl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,21 @@ from docker_client import DockerCli
 
 if TYPE_CHECKING:
     from wherry.engine.engine import Engine
+
+
+GUIDE_PORTS = {"test_cli_docker", "test_compose", "test_compose_like_docker_compose", "test_guide_dockerfiles"}
+"""Modules that publish the guide's own ports (5000, 8080): one at a time on a machine."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def guide_ports(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keeps modules that need the same published ports apart when tests run in several processes."""
+    if request.module.__name__.rpartition(".")[2] not in GUIDE_PORTS:
+        yield
+        return
+    with open("/tmp/wherry-test-guide-ports.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

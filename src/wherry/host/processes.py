@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 _PF_EXITING = 0x4
 """Of the flags in /proc/<pid>/stat: the process is in exit(2). Kernel, include/linux/sched.h."""
 

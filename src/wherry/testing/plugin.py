@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from wherry.engine.engine import Engine
     from wherry.testing.instances import TestInstances
 
-_LEAKS = pytest.StashKey[list[str]]()
-
 
 @dataclass(frozen=True)
 class RunningWherry:
@@ -39,7 +37,7 @@ class RunningWherry:
 
 
 @pytest.fixture(scope="session")
-def wherry_instances(request: pytest.FixtureRequest) -> "Iterator[TestInstances]":
+def wherry_instances() -> "Iterator[TestInstances]":
     """The session's instances. When it ends, what is left of them fails the session."""
     from wherry.testing.instances import TestInstances
 
@@ -49,7 +47,7 @@ def wherry_instances(request: pytest.FixtureRequest) -> "Iterator[TestInstances]
     yield instances
     leaks = instances.close()
     if leaks:
-        request.config.stash.setdefault(_LEAKS, []).extend(leaks)
+        pytest.fail("left behind on this machine:\n" + "\n".join(leaks))
 
 
 @pytest.fixture
@@ -119,17 +117,3 @@ def wherry_cluster(wherry_instances: "TestInstances") -> Iterator[RunningWherry]
     if leaks:
         pytest.fail("left behind:\n" + "\n".join(leaks))
 
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    leaks = session.config.stash.get(_LEAKS, [])
-    if leaks:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    leaks = config.stash.get(_LEAKS, [])
-    if leaks:
-        terminalreporter.section("left behind on this machine", red=True)
-        for line in leaks:
-            terminalreporter.line(line)

@@ -44,7 +44,8 @@ def _maps(original: Map, modified: Map, current: Map, kind: Any) -> Map:
         if isinstance(wanted, dict) and isinstance(live, dict):
             strategies = child.strategies if child is not None else ()
             if "replace" in strategies:
-                if wanted != live:
+                # apply (which has an `original` of its own) sends such a field every time, as the real one does.
+                if wanted != live or original is not current:
                     patch[key] = {**wanted, "$patch": "replace"}
                 continue
             before = original.get(key)
