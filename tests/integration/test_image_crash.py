@@ -112,7 +112,9 @@ async def test_a_killed_pull_resumes(instance: Instance, tmp_path: Path) -> None
             assert engine.images.find(f"{front.address}/big:1") is None
             image = await engine.images.pull(f"{front.address}/big:1")
             assert image.id == wanted
-            assert [part for _, path, part in front.requests if big in path] == [f"bytes={4 << 20}-"]
+            (part,) = [part for _, path, part in front.requests if big in path]
+            # What was under way to the disk when the process died is asked for again.
+            assert 1 << 20 < int(part.removeprefix("bytes=").rstrip("-")) <= 4 << 20
             assert not any(path.endswith(f"{digest}") for _, path, _ in front.requests for digest in _small(plain, big))
 
 
