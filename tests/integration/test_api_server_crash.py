@@ -45,7 +45,7 @@ class ServerProcess:
         self.instance.log_dir.mkdir(parents=True, exist_ok=True)
         with open(self.instance.log_dir / "server.err", "ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log)
-        wait_until(self.serves, "the server serves", 30)
+        wait_until(self.serves, "the server serves", 60)
 
     def serves(self) -> bool:
         assert self.process is not None
@@ -78,7 +78,7 @@ def server(wherry_instance: Instance) -> Iterator[ServerProcess]:
     made.stop()
 
 
-async def eventually(attempt: Any, seconds: float = 30.0) -> Any:
+async def eventually(attempt: Any, seconds: float = 60.0) -> Any:
     """Repeat until the server is there again."""
     deadline = time.monotonic() + seconds
     while True:
@@ -87,7 +87,7 @@ async def eventually(attempt: Any, seconds: float = 30.0) -> Any:
         except (ApiError, OSError) as error:
             if isinstance(error, (Conflict, NotFound)) or time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
 
 
 async def create_until_killed(client: HttpClient, who: int, acknowledged: dict[str, int], stop: asyncio.Event) -> None:
@@ -141,7 +141,7 @@ async def test_hundred_clients_count_with_compare_and_swap_across_a_kill(server:
 
         async def count() -> None:
             nonlocal certain, doubtful
-            for _ in range(5):
+            for _ in range(3):
                 while True:
                     obj = await eventually(lambda: client.get(CONFIG_MAPS, "counter", "default"))
                     obj["data"]["n"] = str(int(obj["data"]["n"]) + 1)
@@ -164,7 +164,7 @@ async def test_hundred_clients_count_with_compare_and_swap_across_a_kill(server:
         await asyncio.gather(disturb(), *(count() for _ in range(100)))
         final = int((await eventually(lambda: client.get(CONFIG_MAPS, "counter", "default")))["data"]["n"])
         assert certain <= final <= certain + doubtful
-        assert certain + doubtful == 500
+        assert certain + doubtful == 300
 
 
 async def test_watches_resume_across_a_restart_without_loss(server: ServerProcess) -> None:

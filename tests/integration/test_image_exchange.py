@@ -34,7 +34,8 @@ needs_podman = pytest.mark.skipif(shutil.which("podman") is None, reason="needs 
 DOCKERFILE = """\
 FROM busybox
 COPY --chown=7:8 file /kept/
-RUN ln /kept/file /kept/hard && chmod 4711 /kept/hard && ln -s file /kept/soft && mkdir /gone /opaque && touch /gone/x /opaque/old
+RUN ln /kept/file /kept/hard && chmod 4711 /kept/hard && ln -s file /kept/soft
+RUN mkdir /gone /opaque && touch /gone/x /opaque/old
 RUN rm -r /gone && rm -r /opaque && mkdir /opaque && touch /opaque/new && mkfifo /kept/pipe
 ENV A=b
 CMD ["cat", "/kept/hard"]

@@ -12,6 +12,7 @@ from wherry.cli import process
 from wherry.cli.cluster_file import load_or_choose
 from wherry.cli.notify import notify
 from wherry.host.instance import Instance, open_instance
+from wherry.host.memory import few_arenas
 
 if TYPE_CHECKING:
     from wherry.controllers.certificates import Asked, Sign
@@ -27,6 +28,7 @@ async def serve(instance: Instance, stop: asyncio.Event, api_port: int, explain:
     from wherry.kube_api.server import ApiServer
     from wherry.store.choice import load as load_store_choice
 
+    few_arenas()
     cluster = load_or_choose(instance, api_port=api_port)
     store = load_store_choice(instance.root)
     options = ServerOptions(

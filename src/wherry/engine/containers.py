@@ -16,12 +16,11 @@ from wherry.engine import create, inspect, links, listing, logs, mountpoints, na
 from wherry.engine.errors import Conflict, EngineError, InvalidParameter, NotFound, NotModified
 from wherry.engine.filters import Filters, filters_from
 from wherry.engine.lifecycle import Lifecycle
-from wherry.engine.model import Container, Record
+from wherry.engine.model import Container
 from wherry.engine.networks.types import ContainerView, NetworkSandbox
 from wherry.engine.register import Register
 from wherry.engine.streams import Attachment, Frame
 from wherry.host import mounts
-from wherry.images.errors import NotFound as ImageNotFound
 
 if TYPE_CHECKING:
     from wherry.engine.engine import Engine
@@ -61,7 +60,7 @@ class Containers(Register):
                 volumes_from=self._mounts_of,
             )
             links.check(self, record.host_config)
-            self._resolve_image_mounts(record)
+            mountpoints.resolve_images(record.mounts, container_id, engine.images)
             home = self.lifecycle.home(container_id)
             record.log_path = str((record.pod or {}).get("LogPath") or "") or (
                 str(home / f"{container_id}-json.log") if record.host_config["LogConfig"]["Type"] != "none" else ""
@@ -86,15 +85,6 @@ class Containers(Register):
             # Not Docker's 404, which its client takes for a missing image.
             raise InvalidParameter(error.message) from None
 
-    def _resolve_image_mounts(self, record: Record) -> None:
-        for number, point in enumerate(point for point in record.mounts if point["Type"] == "image"):
-            try:
-                image = self.engine.images.resolve(point["Source"])
-            except ImageNotFound as error:
-                # Not Docker's 404, which its client takes for a missing image of the container itself.
-                raise InvalidParameter(str(error)) from None
-            point |= {"image": image.id, "chain": image.chain_id, "key": f"{record.id}-{number}"}
-
     async def _make(self, container: Container) -> None:
         engine, record = self.engine, container.record
 
@@ -103,11 +93,11 @@ class Containers(Register):
             if record.log_path:
                 Path(record.log_path).parent.mkdir(parents=True, exist_ok=True)
             engine.images.snapshots.prepare(record.id, record.chain_id or None)
-            for point in _image_mounts(record):
+            for point in mountpoints.images(record.mounts):
                 engine.images.snapshots.prepare(point["key"], point["chain"], init=False)
 
         async with contextlib.AsyncExitStack() as held:
-            for chain in (record.chain_id or None, *(point["chain"] for point in _image_mounts(record))):
+            for chain in (record.chain_id or None, *(point["chain"] for point in mountpoints.images(record.mounts))):
                 await held.enter_async_context(engine.images.holding(chain))
             await asyncio.to_thread(files)
         await mountpoints.acquire(record.mounts, engine.volumes, record.id)
@@ -123,7 +113,7 @@ class Containers(Register):
 
     def _remove_files(self, container: Container) -> None:
         self.engine.images.snapshots.remove(container.id)
-        for point in _image_mounts(container.record):
+        for point in mountpoints.images(container.record.mounts):
             self.engine.images.snapshots.remove(point["key"])
         shutil.rmtree(self.lifecycle.home(container.id), ignore_errors=True)
         bundle = self.lifecycle.bundle(container.id)
@@ -596,12 +586,8 @@ class Containers(Register):
         return [
             User(item.id, image, item.state.running)
             for item in self._by_id.values()
-            for image in (item.record.image_id, *(point["image"] for point in _image_mounts(item.record)))
+            for image in (item.record.image_id, *(point["image"] for point in mountpoints.images(item.record.mounts)))
         ]
-
-
-def _image_mounts(record: Record) -> list[mountpoints.MountPoint]:
-    return [point for point in record.mounts if point["Type"] == "image" and "key" in point]
 
 
 def _details(container: Container) -> str:

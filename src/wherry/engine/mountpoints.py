@@ -12,12 +12,16 @@ import os
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wherry.engine.errors import EngineError, InvalidParameter, NotFound
 from wherry.engine.rootpaths import open_in_root, open_root
 from wherry.engine.volumes import Volumes
+from wherry.images.errors import ImageError
 from wherry.images.snapshots import Snapshotter
+
+if TYPE_CHECKING:
+    from wherry.images.store import ImageStore
 
 MountPoint: TypeAlias = dict[str, Any]
 
@@ -241,6 +245,22 @@ def plan(
         if destination not in points:
             points[destination] = _volume("", destination, mode="")
     return list(points.values())
+
+
+def resolve_images(points: Sequence[MountPoint], owner: str, store: "ImageStore") -> None:
+    """Note on each image to be mounted which one it is, and the key of its snapshot. Raises InvalidParameter."""
+    for number, point in enumerate(point for point in points if point["Type"] == "image"):
+        try:
+            image = store.resolve(point["Source"])
+        except ImageError as error:
+            # Not Docker's 404, which its client takes for a missing image of the container itself.
+            raise InvalidParameter(error.message) from None
+        point |= {"image": image.id, "chain": image.chain_id, "key": f"{owner}-{number}"}
+
+
+def images(points: Sequence[MountPoint]) -> list[MountPoint]:
+    """Those that mount an image."""
+    return [point for point in points if point["Type"] == "image" and "key" in point]
 
 
 async def acquire(points: Sequence[MountPoint], volumes: Volumes, owner: str) -> None:

@@ -116,4 +116,3 @@ def wherry_cluster(wherry_instances: "TestInstances") -> Iterator[RunningWherry]
     wherry_instances.made.remove(instance)
     if leaks:
         pytest.fail("left behind:\n" + "\n".join(leaks))
-
