@@ -51,8 +51,10 @@ def test_parsing_is_exact(whole: int, thousandths: int, suffix: str) -> None:
 @given(st.integers(-(10**24), 10**24), st.sampled_from(list(Format)))
 def test_formatting_round_trips(nano: int, form: Format) -> None:
     text = str(Quantity(nano, form))
-    assert quantity.parse(text).nano == nano
-    assert quantity.canonical(text) == text
+    again = quantity.parse(text)
+    assert again.nano == nano
+    if again.format is form:  # a binary quantity that needs no suffix reads back as a decimal one
+        assert quantity.canonical(text) == text
 
 
 @given(st.integers(-(10**15), 10**15), st.integers(-(10**15), 10**15))
