@@ -127,7 +127,7 @@ def _natural(key: Any) -> Any:
     """Go's yaml package sorts keys by words, with numbers as numbers and letters after everything else."""
     text = str(key)
     return [
-        (1, int(part), part) if part.isdigit() else (2, 0, "".join(("\1" if c.isalpha() else "\0") + c for c in part))
+        (1, int(part), part) if part[0] in "0123456789" else (2, 0, "".join(("\1" if c.isalpha() else "\0") + c for c in part))
         for part in _DIGITS.split(text)
         if part
     ]
