@@ -125,12 +125,13 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 def _natural(key: Any) -> Any:
     """Go's yaml package sorts keys by words, with numbers as numbers and letters after everything else."""
-    text = str(key)
-    return [
-        (1, int(part), part) if part[0] in "0123456789" else (2, 0, "".join(("\1" if c.isalpha() else "\0") + c for c in part))
-        for part in _DIGITS.split(text)
-        if part
-    ]
+    return [_sort_key(part) for part in _DIGITS.split(str(key)) if part]
+
+
+def _sort_key(part: str) -> tuple[int, int, str]:
+    if part[0] in "0123456789":
+        return (1, int(part), part)
+    return (2, 0, "".join(("\1" if character.isalpha() else "\0") + character for character in part))
 
 
 _PLAIN_BAD_FIRST = frozenset("#,[]{}&*!|>'\"%@`")
