@@ -580,9 +580,9 @@ async def test_what_cannot_be_served_is_said(site: Site) -> None:
     assert statuses == [200, 503, 503]
     await site.endpoints("empty", site.backends["empty"].address)
     await site.until(lambda: _named(site, "none.test", "empty"))
-    await site.ingress("again", ("good.test", {"/": "empty"}))
+    await site.ingress("later", ("good.test", {"/": "empty"}))
     assert 'host "good.test" and path "/" is already defined in ingress default/good' in await site.warned(
-        "again", "Conflict"
+        "later", "Conflict"
     )
     assert (await site.get("good.test")).name == "web", "the older one has it"
     odd = {"configuration-snippet": "return 200;", "enable-opentracing": "true", "proxy-body-size": "1m; return 200"}
