@@ -528,6 +528,17 @@ async def test_the_node_api_serves_logs_exec_and_stats(node: Node) -> None:
             await stranger.get(f"{node.url}/pods", ssl=ssl.create_default_context(cafile=str(node.server.pki.ca.cert)))
 
 
+async def test_attaching_to_a_container_that_has_ended_is_refused_at_once(node: Node) -> None:
+    from wherry.node.engine_runtime import EngineRuntime
+    from wherry.node.runtime import RuntimeFailure
+
+    await node.create(make_pod("short", "exit 0", restartPolicy="Never"))
+    ended = await node.until("short", lambda pod: pod["status"].get("phase") == "Succeeded")
+    container = ended["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+    with pytest.raises(RuntimeFailure, match="container is not running: it is exited"):
+        await EngineRuntime(node.engine).open_attach(container, stdin=True, stdout=True, stderr=True)
+
+
 async def test_log_agents_find_the_logs(node: Node) -> None:
     await node.create(make_pod("logged", f"trap 'exit 0' TERM; echo hello; {WAIT_FOR_TERM}"))
     pod = await node.running("logged")

@@ -140,7 +140,11 @@ class EngineRuntime:
 
     async def open_attach(self, id: str, *, stdin: bool, stdout: bool, stderr: bool) -> "EngineSession":
         with _told():
-            tty = bool(self._engine.containers.get(id).config.get("Tty"))
+            container = self._engine.containers.get(id)
+            if container.state.status != "running":
+                # The engine would wait for a start that never comes: a pod's container is started once.
+                raise RuntimeFailure(f"container is not running: it is {container.state.status}")
+            tty = bool(container.config.get("Tty"))
             attachment = await self._engine.containers.attach(id, stdin=stdin, stdout=stdout, stderr=stderr and not tty)
 
         async def resize(height: int, width: int) -> None:
