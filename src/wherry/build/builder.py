@@ -8,11 +8,12 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..images.blobs import canonical_json
 from ..images.catalog import Image
 from ..images.errors import ImageError, NotFound
 from ..images.references import key_of
@@ -42,7 +43,6 @@ class Builder:
     def __init__(self, engine: "Engine", cache: BuildCache) -> None:
         self.engine = engine
         self.cache = cache
-        self.cache_mounts = engine.instance.root / "build" / "mounts"
         self.locks: dict[str, asyncio.Lock] = {}
 
     @classmethod
@@ -93,13 +93,17 @@ class Build:
         self.context: Source | None = None
         self.global_args: dict[str, str | None] = {}
         self.platform: tuple[str, str] | None = _platform(options.platform)
-        self.work = builder.engine.instance.run / "build" / secrets.token_hex(8)
+        identity = secrets.token_hex(8)
+        self.work = builder.engine.instance.run / "build" / identity
+        """For mount points and secrets: in memory, as a rule."""
+        self.scratch = recovery.scratch(builder.engine) / identity
+        """For what may be large: contexts, downloads, copies that a command may write to."""
         self.used_args: set[str] = set()
         self.warnings: list[checks.Warning] = []
         self._ignore: Patterns | None = None
         self._tasks: dict[int, asyncio.Task[StageState]] = {}
         self._mounted: dict[str, tuple[str, Path, TreeSource]] = {}
-        self._undo: list[Callable[[], None]] = []
+        self._named: dict[str, Source] = {}
         self._mounting = asyncio.Lock()
 
     async def run(self, context: Context) -> str:
@@ -107,11 +111,11 @@ class Build:
         if self.options.cache_from and not any(map(self._is_here, self.options.cache_from)):
             # As with Docker: the images named stand in for the builder's own cache, and there are none.
             self.options = replace(self.options, no_cache=True)
-        await asyncio.to_thread(self.work.mkdir, parents=True)
+        self._make_directories()
         await self._read(context)
         self._read_global_args()
         target = self._target()
-        needed = graph.needed(self.dockerfile, target, self._expand_global)
+        needed = graph.needed(self.dockerfile, target, self._expand_global, self.options.contexts)
         self._number_steps(needed)
         self.stream.begin(needed)
         async with self.images.arriving():
@@ -120,26 +124,34 @@ class Build:
             except BaseException:
                 await self._cancel_stages()
                 raise
-            image = await self._finish(state, names)
+            result = await self._finish(state, names)
             for output in self.options.outputs:
-                await outputs.write(self.engine, image, output)
+                await outputs.write(self.engine, result, output)
         files = (self.options.id_file, self.options.metadata_file)
-        await outputs.write_about(image, self.options.tags, id_file=files[0], metadata_file=files[1])
+        await outputs.write_about(result, id_file=files[0], metadata_file=files[1])
         await self.builder.cache.keep_to_budget()
-        return image.id
+        return result.id
+
+    def _make_directories(self) -> None:
+        self.work.mkdir(parents=True)
+        self.scratch.mkdir(parents=True, mode=0o700)
 
     async def _read(self, context: Context) -> None:
         self.context = await self._open_context(context)
-        self.dockerfile = interpret(parse(await asyncio.to_thread(self._dockerfile_text)))
+        for name, given in self.options.contexts.items():
+            if not isinstance(given, str):
+                self._named[name] = await self._open_archive(given)
+        text = self._dockerfile_text
+        self.dockerfile = interpret(parse(text() if self._is_archive else await asyncio.to_thread(text)))
         self.warnings = checks.check(self.dockerfile, self._ignore)
 
     async def check(self, context: Context) -> list[checks.Warning]:
         """Only read the Dockerfile: what the build checks say of it."""
-        await asyncio.to_thread(self.work.mkdir, parents=True)
+        self._make_directories()
         await self._read(context)
         return self.warnings
 
-    async def _finish(self, state: StageState, names: list[str]) -> Image:
+    async def _finish(self, state: StageState, names: list[str]) -> outputs.Result:
         labels = self.options.labels
         if labels and any((state.config.get("Labels") or {}).get(k) != v for k, v in labels.items()):
             text = "LABEL " + " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
@@ -147,11 +159,11 @@ class Build:
                 state.config["Labels"] = {**(state.config.get("Labels") or {}), **labels}
                 state.add_history(f"/bin/sh -c #(nop)  {text}", None, self.options.epoch)
                 await self.builder.cache.put([(state.key, state.document, text)])
-        image = self.images.find(state.image_id)
-        if image is None:
-            image = await self.images.create(state.document)
-        for name in names:
-            await self.images.tag(image.id, name)
+        known = self.images.catalog.get(state.image_id)
+        config = canonical_json(state.document) if known is None else self.images.blobs.get(known.id)
+        result = outputs.Result(state.image_id, config, state.chain_id, list(self.options.tags))
+        if self.options.keep:
+            await self._keep(result, names)
         self.images.layers.flush_soon()
         unused = {name for name in self.options.args if name not in self.used_args} - graph.always_known()
         if unused:
@@ -161,20 +173,26 @@ class Build:
         if not self.options.quiet:
             for warning in self.warnings:
                 self.stream.send({"stream": f"[Warning] {warning}\n"})
-        self.stream.send({"aux": {"ID": image.id}})
+        self.stream.send({"aux": {"ID": result.id}})
         if self.options.quiet:
-            self.stream.send({"stream": f"{image.id}\n"})
+            self.stream.send({"stream": f"{result.id}\n"})
         else:
-            self.stream.send({"stream": f"Successfully built {short(image.id)}\n"})
-            for tag in self.options.tags:
+            self.stream.send({"stream": f"Successfully built {short(result.id)}\n"})
+            for tag in self.options.tags if self.options.keep else ():
                 self.stream.send({"stream": f"Successfully tagged {key_of(tag, None).familiar}\n"})
-        return image
+        return result
+
+    async def _keep(self, result: outputs.Result, names: list[str]) -> None:
+        if self.images.catalog.get(result.id) is None:
+            await self.images.create(result.config)
+        for name in names:
+            await self.images.tag(result.id, name)
 
     async def _cached_labels(self, state: StageState, text: str) -> bool:
         state.advance(state.image_id, text)
         found = None if self.options.no_cache else self.builder.cache.get(state.key)
         if found is not None:
-            state.take(found)
+            state.take(*found)
         return found is not None
 
     async def close(self) -> None:
@@ -182,18 +200,19 @@ class Build:
         await self._cancel_stages()
 
         def undo() -> None:
-            for step in reversed(self._undo):
-                step()
+            for source in self._named.values():
+                source.close()
             for key, target, source in self._mounted.values():
                 source.close()
                 self.images.snapshots.unmount(target, lazy=True)
                 self.images.snapshots.remove(key)
             if self.context is not None:
                 self.context.close()
-            with contextlib.suppress(OSError):
-                for leftover in sorted(self.work.rglob("*"), reverse=True):
-                    leftover.rmdir() if leftover.is_dir() else leftover.unlink()
-                self.work.rmdir()
+            for place in (self.work, self.scratch):
+                with contextlib.suppress(OSError):
+                    for leftover in sorted(place.rglob("*"), reverse=True):
+                        leftover.rmdir() if leftover.is_dir() else leftover.unlink()
+                    place.rmdir()
 
         await asyncio.to_thread(undo)
 
@@ -213,10 +232,20 @@ class Build:
     async def _open_context(self, context: Context) -> Source:
         if isinstance(context, Path):
             return await asyncio.to_thread(self._open_directory, context)
-        source = ArchiveSource(self.work.parent if self.work.parent.exists() else Path("/tmp"))
+        return await self._open_archive(context, self._apply_ignore)
+
+    async def _open_archive(
+        self, context: AsyncIterable[bytes], then: Callable[[ArchiveSource], None] | None = None
+    ) -> ArchiveSource:
+        source = ArchiveSource(self.scratch)
+
+        def fill(chunks: Iterable[bytes]) -> None:
+            source.fill(chunks)
+            if then is not None:
+                then(source)
+
         try:
-            await feed(context, source.fill)
-            await asyncio.to_thread(self._apply_ignore, source)
+            await feed(context, fill)
         except BaseException:
             source.close()
             raise
@@ -240,6 +269,10 @@ class Build:
         source.prune(self._ignore)
 
     _text: str | None = None
+
+    @property
+    def _is_archive(self) -> bool:
+        return isinstance(self.context, ArchiveSource)
 
     def _dockerfile_text(self) -> str:
         if self._text is not None:
@@ -316,7 +349,7 @@ class Build:
     async def _build_stage(self, stage: Stage) -> StageState:
         from .steps import StageBuilder
 
-        for index in graph.dependencies(self.dockerfile, stage, self._expand_global):
+        for index in graph.dependencies(self.dockerfile, stage, self._expand_global, self.options.contexts):
             self.start_stage(index)
         runner = Runner(self.engine, self.options)
         worker = StageBuilder(self, stage, runner)
@@ -375,22 +408,22 @@ class Build:
         given = self.options.contexts.get(name)
         if given is None:
             return name
-        if given.startswith("docker-image://"):
+        if isinstance(given, str) and given.startswith("docker-image://"):
             return given.removeprefix("docker-image://")
         raise BuildError(f"named context {name} is a directory and cannot be used as a base image")
 
-    async def files_of(self, name: str, before: int) -> TreeSource:
-        """The files of a stage (one before stage number `before`), an image or a named context, as --from names it."""
-        index = graph.earlier(self.dockerfile, name, before)
+    async def files_of(self, name: str, before: int) -> Source:
+        """The files that --from names: a named context's, else those of a stage (one before stage number `before`),
+        else of an image."""
+        given = self.options.contexts.get(name)
+        if isinstance(given, str) and not given.startswith("docker-image://") and name not in self._named:
+            self._named[name] = await asyncio.to_thread(self._open_directory, Path(given))
+        if name in self._named:
+            return self._named[name]
+        index = None if given is not None else graph.earlier(self.dockerfile, name, before)
         if index is not None:
             state = await self.stage(index)
             return await self._mounted_tree(f"stage:{index}", state.chain_id)
-        given = self.options.contexts.get(name)
-        if given is not None and not given.startswith("docker-image://"):
-            source = await asyncio.to_thread(self._open_directory, Path(given))
-            self._undo.append(source.close)
-            assert isinstance(source, TreeSource)
-            return source
         image = await self.image(name)
         return await self._mounted_tree(f"image:{name}", image.chain_id if image else None)
 
@@ -408,10 +441,6 @@ class Build:
 
                 self._mounted[key] = (snapshot, target, await in_thread(mount))
             return self._mounted[key][2]
-
-    def path_of(self, source: TreeSource) -> Path:
-        """Where the files of a source are on this machine."""
-        return source.path
 
 
 def _retrieve(task: "asyncio.Task[Any]") -> None:

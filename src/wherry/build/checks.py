@@ -8,6 +8,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from . import graph
 from .errors import DockerfileError
@@ -35,6 +36,16 @@ class Warning:
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.text}" + (f" (line {self.line})" if self.line else "")
+
+    def document(self) -> dict[str, Any]:
+        """With the address of the rule's page, as `docker build --check` shows it."""
+        page = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", self.rule).lower()
+        return {
+            "rule": self.rule,
+            "url": f"https://docs.docker.com/go/dockerfile/rule/{page}/",
+            "text": self.text,
+            "line": self.line,
+        }
 
 
 def check(dockerfile: Dockerfile, ignore: Patterns | None = None) -> list[Warning]:
@@ -174,6 +185,20 @@ def _workdirs(dockerfile: Dockerfile) -> Iterator[Warning]:
                     yield Warning(step.line, "WorkdirRelativePath", text)
 
 
+def _exposed(dockerfile: Dockerfile) -> Iterator[Warning]:
+    for step in _instructions(dockerfile):
+        if step.keyword != "EXPOSE" or not isinstance(step, Words):
+            continue
+        for port in step.args:
+            number, _, protocol = port.partition("/")
+            if "$" not in protocol and protocol != protocol.lower():
+                text = f"Defined protocol '{port}' in EXPOSE instruction should be lowercase"
+                yield Warning(step.line, "ExposeProtoCasing", text)
+            if ":" in number and "$" not in number:
+                text = f"EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"
+                yield Warning(step.line, "ExposeInvalidFormat", text)
+
+
 def _platforms(dockerfile: Dockerfile) -> Iterator[Warning]:
     for stage in dockerfile.stages:
         platform = stage.platform
@@ -251,5 +276,5 @@ def _copy_ignored(dockerfile: Dockerfile, ignore: Patterns) -> Iterator[Warning]
 
 _RULES: tuple[Callable[[Dockerfile], Iterator[Warning]], ...] = (
     _casing, _continuations, _stage_names, _json_form, _only_the_last, _old_ways, _secrets, _workdirs, _platforms,
-    _from_args, _undefined,
+    _exposed, _from_args, _undefined,
 )  # fmt: skip

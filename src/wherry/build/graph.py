@@ -1,7 +1,7 @@
 """Which stages a target needs, and which of those can be begun at once."""
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 from .instructions import Command, Copy, Dockerfile, Stage
 from .runmounts import parse_mount
@@ -10,10 +10,13 @@ from .state import PREDEFINED_ARGS
 Expand = Callable[[str, int], str]
 
 
-def dependencies(dockerfile: Dockerfile, stage: Stage, expand: Expand) -> list[int]:
-    """The stages that `stage` names: its base, the sources of its copies and of its mounts."""
+def dependencies(dockerfile: Dockerfile, stage: Stage, expand: Expand, contexts: Container[str] = ()) -> list[int]:
+    """The stages that `stage` names: its base, the sources of its copies and of its mounts. A named context stands in
+    for the stage of its name."""
     found: list[int] = []
     for name in _names(stage, expand):
+        if name in contexts:
+            continue
         other = earlier(dockerfile, name, stage.index)
         if other is not None and other not in found:
             found.append(other)
@@ -45,7 +48,7 @@ def earlier(dockerfile: Dockerfile, name: str, before: int) -> int | None:
     return None
 
 
-def needed(dockerfile: Dockerfile, target: int, expand: Expand) -> list[int]:
+def needed(dockerfile: Dockerfile, target: int, expand: Expand, contexts: Container[str] = ()) -> list[int]:
     """The stages to build for `target`, in the order of the file."""
     found: set[int] = set()
     pending = [target]
@@ -53,7 +56,7 @@ def needed(dockerfile: Dockerfile, target: int, expand: Expand) -> list[int]:
         index = pending.pop()
         if index not in found:
             found.add(index)
-            pending += dependencies(dockerfile, dockerfile.stages[index], expand)
+            pending += dependencies(dockerfile, dockerfile.stages[index], expand, contexts)
     return sorted(found)
 
 

@@ -1,7 +1,7 @@
 """What a build is asked for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ class BuildOptions:
     """`tags` as typed. `args` are build arguments; a None value takes the variable away. Sizes in bytes.
 
     `secrets` are the contents for `RUN --mount=type=secret`, by id. `contexts` are named contexts: name to
-    `docker-image://ref` or a directory's path. `epoch` is SOURCE_DATE_EPOCH, seconds.
+    `docker-image://ref`, a directory's path, or the bytes of an archive, which are read in this order after the build
+    context. `epoch` is SOURCE_DATE_EPOCH, seconds.
     """
 
     dockerfile: str = "Dockerfile"
@@ -41,14 +42,16 @@ class BuildOptions:
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     ulimits: list[dict[str, Any]] = field(default_factory=list)
-    secrets: dict[str, bytes] = field(default_factory=dict)
-    contexts: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+    contexts: dict[str, str | AsyncIterable[bytes]] = field(default_factory=dict)
     epoch: int | None = None
     outputs: list[Output] = field(default_factory=list)
     """Besides the image in the store; written by this process."""
+    keep: bool = True
+    """Whether the result becomes an image in the store, or is for the outputs alone."""
     id_file: Path | None = None
     metadata_file: Path | None = None
-    auth: dict[str, Any] = field(default_factory=dict)
+    auth: dict[str, Any] = field(default_factory=dict, repr=False)
     """Registry credentials by server, as X-Registry-Config has them."""
 
     @classmethod
@@ -58,10 +61,12 @@ class BuildOptions:
         """Of the parameters of `POST /build`. Raises InvalidOptions for values that are none, and, by name, for
         what this builder does not do."""
         _refuse(query)
+        arguments = _json(query, "buildargs", {})
         return cls(
             dockerfile=query.get("dockerfile") or "Dockerfile",
             tags=[tag for tag in tags if tag],
-            args=_json(query, "buildargs", {}),
+            args=arguments,
+            epoch=epoch_of(arguments),
             labels=_json(query, "labels", {}),
             target=query.get("target", ""),
             platform=query.get("platform", ""),
@@ -95,7 +100,18 @@ def _refuse(query: Mapping[str, str]) -> None:
     if isolation not in ("", "default"):
         raise InvalidOptions(f"unsupported isolation: {json.dumps(isolation)}")
     if query.get("outputs") and _json(query, "outputs", []):
-        raise InvalidOptions("build outputs are not supported over this API: use `wherry docker build --output`")
+        raise InvalidOptions("build outputs are not supported over this API: use Wherry's own docker command")
+
+
+def epoch_of(arguments: Mapping[str, str | None]) -> int | None:
+    """The time that the build argument SOURCE_DATE_EPOCH gives. Raises InvalidOptions."""
+    text = arguments.get("SOURCE_DATE_EPOCH")
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidOptions(f"invalid SOURCE_DATE_EPOCH: {text}") from None
 
 
 def _flag(query: Mapping[str, str], name: str) -> bool:

@@ -5,8 +5,8 @@
     type=oci,dest=FILE      an OCI layout (which is a Docker archive too)
     type=docker,dest=FILE   the same; without a destination the image just stays in the store
 
-Specified in Docker's documentation of `docker buildx build --output`. Files are written on the machine and with the
-rights of this process: the API does not take these options from its clients.
+Specified in Docker's documentation of `docker buildx build --output`. A destination is a path, written with the rights
+of this process, or a *sink* that takes the archive's bytes: over the API a client gets them and writes them itself.
 """
 
 import asyncio
@@ -15,13 +15,15 @@ import json
 import os
 import secrets
 import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..images import diff
-from ..images.catalog import Image
-from ..images.threads import in_thread
+from ..images import archives, diff
+from ..images.references import key_of, parse_reference
+from ..images.threads import drain, in_thread
 from .copying import Ownership, Selection, Writer
 from .errors import BuildError, InvalidOptions
 from .sources import TreeSource
@@ -32,12 +34,27 @@ if TYPE_CHECKING:
 _KINDS = ("local", "tar", "oci", "docker")
 
 
+Sink = Callable[[bytes], Awaitable[None]]
+
+
 @dataclass(frozen=True)
 class Output:
-    """`kind` is local, tar, oci or docker; `destination` is None for the image store."""
+    """`kind` is local, tar, oci or docker. Without a destination and a sink it is the image store."""
 
     kind: str
-    destination: Path | None
+    destination: Path | None = None
+    sink: Sink | None = None
+    """Gets the archive's bytes (of `local`: those of `tar`)."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a build came to, whether the store has it as an image or not. `config` is the image configuration."""
+
+    id: str
+    config: bytes
+    chain_id: str | None
+    tags: list[str]
 
 
 def parse_output(text: str) -> Output:
@@ -65,56 +82,76 @@ def parse_output(text: str) -> Output:
     return Output(kind, Path(destination) if destination else None)
 
 
-async def write(engine: "Engine", image: Image, output: Output) -> None:
-    """Make the output of a finished image. A file is complete or not there; a directory is added to."""
-    if output.destination is None:
+async def write(engine: "Engine", result: Result, output: Output) -> None:
+    """Make the output of a finished build. A file is complete or not there; a directory is added to."""
+    if output.sink is not None:
+        async for chunk in archive(engine, result, output.kind):
+            await output.sink(chunk)
         return
-    if output.kind in ("oci", "docker"):
-        names = image.tags[:1] or [image.id]
-        await _write_file(output.destination, engine, names)
+    destination = output.destination
+    if destination is None:
         return
-    await _from_mounted(engine, image, output)
-
-
-async def _write_file(destination: Path, engine: "Engine", names: list[str]) -> None:
-    temporary = _beside(destination)
     try:
-        with open(temporary, "wb") as file:  # noqa: ASYNC230 - written by a thread below
-            async for chunk in engine.images.save(names):
-                await asyncio.to_thread(file.write, chunk)
-        os.replace(temporary, destination)
+        if output.kind == "local":
+            async with _mounted(engine, result.chain_id) as top:
+                await in_thread(lambda: _copy_out(top, destination))
+        else:
+            await _write_file(destination, archive(engine, result, output.kind))
     except OSError as error:
         raise BuildError(f"cannot write the output {destination}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-async def _from_mounted(engine: "Engine", image: Image, output: Output) -> None:
+def archive(engine: "Engine", result: Result, kind: str) -> AsyncIterator[bytes]:
+    """The bytes of an output: an image archive (`oci`, `docker`), else that of the files."""
+    layers = engine.images.layers
+    if kind in ("oci", "docker"):
+        stack = [chain.layer for chain in reversed(layers.stack(result.chain_id))]
+        saved = archives.Saved(result.config, stack, [key_of(tag, None) for tag in result.tags], 0)
+        return drain(lambda: archives.write([saved], layers))
+    return _files(engine, result.chain_id)
+
+
+async def _files(engine: "Engine", chain_id: str | None) -> AsyncIterator[bytes]:
+    async with _mounted(engine, chain_id) as top:
+        async for piece in drain(lambda: diff.tar_stream(top, flat=True)):
+            yield piece
+
+
+@asynccontextmanager
+async def _mounted(engine: "Engine", chain_id: str | None) -> AsyncIterator[Path]:
+    """The result's files in a directory."""
     snapshots = engine.images.snapshots
     key = f"build-{secrets.token_hex(8)}"
-    destination = output.destination
-    assert destination is not None
+    # Below the builds' directory: what a crash leaves there is swept at the next start.
+    work = engine.instance.run / "build"
+    await asyncio.to_thread(lambda: work.mkdir(parents=True, exist_ok=True))
+    with tempfile.TemporaryDirectory(prefix="output-", dir=work) as place:
+        top = Path(place)
 
-    def work() -> None:
-        with tempfile.TemporaryDirectory(prefix="output-", dir=engine.instance.run) as place:
-            target = Path(place)
-            snapshots.prepare(key, image.chain_id, init=False)
-            try:
-                snapshots.mount(key, target)
-                try:
-                    if output.kind == "local":
-                        _copy_out(target, destination)
-                    else:
-                        _archive(target, destination)
-                finally:
-                    snapshots.unmount(target, lazy=True)
-            finally:
-                snapshots.remove(key)
+        def mount() -> None:
+            snapshots.prepare(key, chain_id, init=False)
+            snapshots.mount(key, top)
 
+        def remove() -> None:
+            snapshots.unmount(top, lazy=True)
+            snapshots.remove(key)
+
+        try:
+            await in_thread(mount)
+            yield top
+        finally:
+            await asyncio.shield(in_thread(remove))
+
+
+async def _write_file(destination: Path, chunks: AsyncIterator[bytes]) -> None:
+    temporary = destination.parent / f".{destination.name}.{secrets.token_hex(4)}"
     try:
-        await in_thread(work)
-    except OSError as error:
-        raise BuildError(f"cannot write the output {destination}: {error.strerror}") from error
+        with open(temporary, "wb") as file:  # noqa: ASYNC230 - written by a thread below
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+        os.replace(temporary, destination)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _copy_out(top: Path, destination: Path) -> None:
@@ -130,37 +167,22 @@ def _copy_out(top: Path, destination: Path) -> None:
         source.close()
 
 
-def _archive(top: Path, destination: Path) -> None:
-    temporary = _beside(destination)
-    try:
-        with open(temporary, "wb") as file:
-            for piece in diff.tar_stream(top, flat=True):
-                file.write(piece)
-        os.replace(temporary, destination)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _beside(destination: Path) -> Path:
-    return destination.parent / f".{destination.name}.{secrets.token_hex(4)}"
-
-
-def metadata(image: Image, tags: list[str]) -> dict[str, Any]:
+def metadata(result: Result) -> dict[str, Any]:
     """What `--metadata-file` holds."""
-    found: dict[str, Any] = {"containerimage.config.digest": image.id, "containerimage.digest": image.id}
-    if tags:
-        found["image.name"] = ",".join(tags)
+    found: dict[str, Any] = {"containerimage.config.digest": result.id, "containerimage.digest": result.id}
+    if result.tags:
+        found["image.name"] = ",".join(str(parse_reference(tag)) for tag in result.tags)
     return found
 
 
-async def write_about(image: Image, tags: list[str], *, id_file: Path | None, metadata_file: Path | None) -> None:
+async def write_about(result: Result, *, id_file: Path | None, metadata_file: Path | None) -> None:
     """`--iidfile` and `--metadata-file`."""
 
     def work() -> None:
         if id_file is not None:
-            id_file.write_text(image.id)
+            id_file.write_text(result.id)
         if metadata_file is not None:
-            metadata_file.write_text(json.dumps(metadata(image, tags), indent=2) + "\n")
+            metadata_file.write_text(json.dumps(metadata(result), indent=2) + "\n")
 
     try:
         await asyncio.to_thread(work)

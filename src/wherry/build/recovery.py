@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 from ..host import mounts, processes
 from ..host.cgroups import Cgroup
 from .cache import BuildCache
+from .cache_mounts import CacheMounts
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
 
 SNAPSHOT_PREFIX = "build-"
 """Of the keys of builds' snapshots; containers' keys are hexadecimal."""
+
+
+def scratch(engine: "Engine") -> Path:
+    """Where builds keep what may be large while they run: on the disk; the runtime directory is often in memory."""
+    return engine.instance.root / "build" / "work"
 
 
 async def open_cache(engine: "Engine") -> BuildCache:
@@ -29,7 +35,8 @@ async def open_cache(engine: "Engine") -> BuildCache:
 
 async def _open(engine: "Engine") -> BuildCache:
     await sweep(engine)
-    return await BuildCache.open(engine.database, engine.images)
+    place = engine.instance.root / "build" / "mounts"
+    return await BuildCache.open(engine.database, engine.images, CacheMounts(place))
 
 
 async def sweep(engine: "Engine") -> None:
@@ -54,6 +61,7 @@ async def _end(engine: "Engine", marker: Path) -> None:
 def _tidy(engine: "Engine", place: Path) -> None:
     mounts.unmount_under(place)
     shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(scratch(engine), ignore_errors=True)
     snapshots = engine.images.snapshots
     keys = snapshots.keys()
     for key in keys:

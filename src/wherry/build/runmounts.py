@@ -5,7 +5,6 @@ and undone after it; the mount points that had to be made in the image are taken
 """
 
 import csv
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -128,17 +127,6 @@ def _size(text: str) -> int:
         return int(float(number.removesuffix(unit)) * units[unit])
     except ValueError:
         raise ValueError(f"invalid size: '{text}'") from None
-
-
-def cache_directory(base: Path, mount: RunMount, *, nonce: str = "") -> Path:
-    """Where a cache mount's content lives; made with its owner and mode when new."""
-    name = hashlib.sha256(f"{mount.id}\0{nonce}".encode()).hexdigest()[:24]
-    path = base / name
-    if not path.exists():
-        path.mkdir(parents=True)
-        os.chown(path, mount.uid, mount.gid)
-        os.chmod(path, 0o755 if mount.mode is None else mount.mode)
-    return path
 
 
 def secret_file(directory: Path, mount: RunMount, secrets: dict[str, bytes], number: int) -> Path | None:

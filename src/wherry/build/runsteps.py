@@ -120,9 +120,12 @@ class RunSteps:
         target = build.work / key
         parent = self._worker.state.chain_id
         async with contextlib.AsyncExitStack() as stack:
-            with tempfile.TemporaryDirectory(dir=build.work) as scratch:
-                place = Path(scratch)
-                oci_mounts, extra = await self._prepare_mounts(mounts, place, stack)
+            with (
+                tempfile.TemporaryDirectory(dir=build.work) as small,
+                tempfile.TemporaryDirectory(dir=build.scratch) as large,
+            ):
+                place = Path(small)
+                oci_mounts, extra = await self._prepare_mounts(mounts, place, Path(large), stack)
                 if script is not None:
                     path = place / "script"
                     path.write_text(script)
@@ -167,7 +170,7 @@ class RunSteps:
             raise BuildError(f"cannot run the build step: {error}") from error
 
     async def _prepare_mounts(
-        self, mounts: list[runmounts.RunMount], place: Path, stack: contextlib.AsyncExitStack
+        self, mounts: list[runmounts.RunMount], place: Path, copies: Path, stack: contextlib.AsyncExitStack
     ) -> tuple[list[dict[str, Any]], list[str]]:
         """OCI mounts and extra environment; what must outlive the command hangs on `stack`."""
         found: list[dict[str, Any]] = []
@@ -189,22 +192,24 @@ class RunSteps:
                     if path is not None:
                         found.append(runmounts.oci_bind(path, mount.target, read_only=True))
             else:
-                found.append(await self._bind_mount(mount, place, number))
+                found.append(await self._bind_mount(mount, copies, number))
         return found, environment
 
     async def _cache_mount(self, mount: runmounts.RunMount, stack: contextlib.AsyncExitStack) -> dict[str, Any]:
         builder = self._worker.build.builder
-        nonce = ""
+        caches = builder.cache.mounts
+        alone = False
         if mount.sharing == "locked":
             lock = builder.locks.setdefault(mount.id, asyncio.Lock())
             await stack.enter_async_context(lock)
         elif mount.sharing == "private":
             lock = builder.locks.setdefault(mount.id, asyncio.Lock())
             if lock.locked():
-                nonce = secrets.token_hex(4)
+                alone = True
             else:
                 await stack.enter_async_context(lock)
-        path = await asyncio.to_thread(runmounts.cache_directory, builder.cache_mounts, mount, nonce=nonce)
+        path = await asyncio.to_thread(caches.take, mount, alone=alone)
+        stack.push_async_callback(asyncio.to_thread, caches.release, path)
         return runmounts.oci_bind(path, mount.target, read_only=mount.read_only)
 
     async def _bind_mount(self, mount: runmounts.RunMount, place: Path, number: int) -> dict[str, Any]:

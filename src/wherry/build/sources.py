@@ -27,6 +27,7 @@ from ..images.tarstream import (
     Entry,
     TarReader,
 )
+from ..images.unpack import free
 from .ignore import Patterns
 
 _CHUNK = 1 << 20
@@ -82,11 +83,14 @@ class ArchiveSource:
         self._fd = os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
         self._root = Item(DIRECTORY, 0o755, 0, 0, 0, 0)
         self._end = 0
+        self.entries = 0
+        self._most, _ = free(self._fd)
 
     def fill(self, chunks: Iterable[bytes]) -> None:
         """Read the whole stream (plain or compressed). Raises BadArchive."""
         reader = TarReader(decompress(chunks))
         for entry in reader:
+            self.entries += 1
             self._add(entry, reader)
 
     def _add(self, entry: Entry, reader: TarReader) -> None:
@@ -100,9 +104,8 @@ class ArchiveSource:
         if entry.type == REGULAR:
             item.offset = self._end
             digest = hashlib.sha256()
-            if entry.sparse is not None:
-                raise BadArchive(f"{os.fsdecode(path)}: sparse files are not supported in a build context")
-            for piece in reader.content():
+            content = reader.content()
+            for piece in content if entry.sparse is None else _expanded(entry, content):
                 digest.update(piece)
                 self._write(piece)
             item.digest = digest.digest()
@@ -129,6 +132,8 @@ class ArchiveSource:
         parent.children[name] = item
 
     def _write(self, data: memoryview) -> None:
+        if self._end + len(data) > self._most:
+            raise BadArchive(f"the build context unpacks to more than {self._most} bytes")
         while len(data):
             written = os.pwrite(self._fd, data, self._end)
             self._end += written
@@ -180,6 +185,29 @@ class ArchiveSource:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+_ZEROS = memoryview(bytes(_CHUNK))
+
+
+def _expanded(entry: Entry, content: Iterator[memoryview]) -> Iterator[memoryview]:
+    """A sparse file with zeros in its holes."""
+    position = 0
+    data = memoryview(b"")
+    for offset, length in [*(entry.sparse or ()), (entry.size, 0)]:
+        while position < offset:
+            zeros = _ZEROS[: offset - position]
+            position += len(zeros)
+            yield zeros
+        while position < offset + length:
+            if not data:
+                data = next(content)
+            piece = data[: offset + length - position]
+            data = data[len(piece) :]
+            position += len(piece)
+            yield piece
+    for _ in content:
+        pass
 
 
 class TreeSource:

@@ -32,7 +32,7 @@ class StageState:
     args: dict[str, str | None] = field(default_factory=dict)
     """Build arguments in scope; None is declared without a value."""
     base: str = ""
-    """The id of the image that the stage began with, as long as nothing has been changed."""
+    """The image's id, when it is known: that of the base or of a cached step, as long as nothing has been changed."""
     command_set: bool = False
     """Whether this stage has a CMD of its own, which a later ENTRYPOINT then keeps."""
 
@@ -101,9 +101,9 @@ class StageState:
             digest.update(b"\0" + item.encode("utf-8", "surrogateescape"))
         self.key = "step:" + digest.hexdigest()
 
-    def take(self, document: dict[str, Any]) -> None:
+    def take(self, document: dict[str, Any], image_id: str) -> None:
         """Go on from the result of a step that was found in the cache."""
-        self.document, self.base = document, ""
+        self.document, self.base = document, image_id
 
     def add_history(self, created_by: str, diff_id: str | None, epoch: int | None) -> None:
         self.base = ""

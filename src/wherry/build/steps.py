@@ -5,8 +5,9 @@ import json
 import os
 import posixpath
 import secrets
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..engine import users
 from ..engine.errors import EngineError
@@ -35,7 +36,7 @@ from .progress import short
 from .running import Runner
 from .runsteps import RunSteps
 from .shellwords import SubstitutionError, process
-from .sources import Source
+from .sources import ArchiveSource, Source
 from .state import StageState, stable
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 EMPTY_LAYER = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 _NOP = "/bin/sh -c #(nop) "
+_FEW = 500
+"""Entries of a context that are looked through in about a millisecond."""
+T = TypeVar("T")
 
 
 class StageBuilder:
@@ -146,7 +150,7 @@ class StageBuilder:
             self._cached_so_far = False
             return False
         self._touched.append(state.key)
-        state.take(found)
+        state.take(*found)
         self.say(" ---> Using cache\n")
         self.say(f" ---> {short(state.image_id)}\n")
         return True
@@ -366,7 +370,7 @@ class StageBuilder:
             absolute += "/"
         selection = await self._select(step, verb, sources)
         try:
-            digest = await in_thread(lambda: copying.fingerprint(selection))
+            digest = await self._look(selection.source, lambda: copying.fingerprint(selection))
             chown, chmod = self.expand(step.chown), self.expand(step.chmod)
             kind = "dir" if len(selection.roots) == 1 and selection.roots[0][1].kind == DIRECTORY else "file"
             shown = "multi" if selection.count > 1 else kind
@@ -398,6 +402,12 @@ class StageBuilder:
             for each in selection.remote:
                 each.path.unlink(missing_ok=True)
 
+    async def _look(self, source: Source | None, work: Callable[[], T]) -> T:
+        """Run what only looks at a source: at once where the source is a small index in memory, else in a thread."""
+        if isinstance(source, ArchiveSource) and source.entries <= _FEW:
+            return work()
+        return await in_thread(work)
+
     async def _select(self, step: Copy, verb: str, sources: list[str]) -> copying.Selection:
         build = self.build
         source: Source | None = build.context
@@ -418,8 +428,9 @@ class StageBuilder:
             )
         local = [text for text in sources if text not in remote]
         excludes = [self.expand(pattern) for pattern in step.excludes]
-        selection = await in_thread(
-            lambda: copying.select(verb, source, local, excludes, parents=step.parents, context=not step.source_stage)
+        selection = await self._look(
+            source,
+            lambda: copying.select(verb, source, local, excludes, parents=step.parents, context=not step.source_stage),
         )
         variables = self.state.variables()
         for heredoc in step.inline:
@@ -429,7 +440,7 @@ class StageBuilder:
             selection.inline.append((heredoc.name, content.encode()))
         for url in remote:
             self.say(f"Downloading {url}\n" if not self.options.quiet else "")
-            selection.remote.append(await download(url, build.work, self.expand(step.checksum)))
+            selection.remote.append(await download(url, build.scratch, self.expand(step.checksum)))
         selection.unpack = False
         if verb == "ADD":
             selection.unpack = step.unpack if step.unpack is not None else None

@@ -1,7 +1,7 @@
 """Images of a project's services: which to pull or build before containers are made, and doing so."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from wherry.compose import graph, names
 from wherry.compose.build_context import dockerfile_of, pack
+from wherry.compose.build_wishes import context_services, wishes_of
 from wherry.compose.convert import nanoseconds
 from wherry.compose.credentials import auth_header, build_header
 from wherry.compose.errors import ComposeError
@@ -16,9 +17,10 @@ from wherry.compose.observe import image_or_none
 from wherry.compose.project import Project
 from wherry.compose.report import Report, silent
 from wherry.compose.steps import Observed, Step
+from wherry.docker_api import build_request
 from wherry.docker_api.client import DockerClient, DockerError
 
-_AGES = {"daily": 86_400, "weekly": 604_800}
+_AGES = {"daily": 86_400.0, "weekly": 604_800.0}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ def plan_images(
     Raises ComposeError for an image that is not there and may be neither pulled nor built.
     """
     steps: dict[str, Step] = {}
-    for service in services:
+    pending = list(services)
+    for service in pending:  # grows by the services whose images a build needs
         definition = project.services[service]
         image = names.image_name(project, service)
         policy = wishes.pull or definition.get("pull_policy") or "missing"
@@ -49,10 +52,8 @@ def plan_images(
             why = "--build" if wishes.build else "pull_policy: build"
         elif policy == "always" and definition.get("image") and (action == "pull" or not there):
             why = "pull policy always" if action == "pull" else "its image is not there"
-        elif there and action == "pull" and policy in _AGES:
-            why = _too_old(ages.get(image), _AGES[policy])
-        elif there and action == "pull" and policy.startswith("every_"):
-            why = _too_old(ages.get(image), nanoseconds(policy.removeprefix("every_")) / 1e9)
+        elif there and action == "pull" and (limit := _age_limit(definition, policy)) is not None:
+            why = _too_old(ages.get(image), limit)
         elif not there:
             if (action == "pull" and policy == "never") or (action == "build" and wishes.no_build):
                 raise project.error(f'service "{service}": no such image: {image}: No such image: {image}',
@@ -61,7 +62,18 @@ def plan_images(
         if why and image not in steps:
             kind = "build" if action == "build" else "pull"
             steps[image] = Step(f"{kind} {image}", "build" if kind == "build" else "pull", image, why, service)
+            needed = context_services(project, service) if kind == "build" else []
+            pending += [one for one in needed if one not in pending and project.services[one].get("build")]
     return list(steps.values())
+
+
+def _age_limit(definition: Mapping[str, Any], policy: str) -> float | None:
+    """Seconds after which an image is to be pulled again; None where its age does not matter."""
+    if policy == "refresh":
+        return nanoseconds(definition.get("pull_refresh_after", "0")) / 1e9
+    if policy.startswith("every_"):
+        return nanoseconds(policy.removeprefix("every_")) / 1e9
+    return _AGES.get(policy)
 
 
 def _too_old(age: float | None, limit: float) -> str:
@@ -74,8 +86,8 @@ def image_ages(client: DockerClient, project: Project, services: Collection[str]
 
     found = {}
     for service in services:
-        policy = project.services[service].get("pull_policy") or ""
-        if policy not in _AGES and not policy.startswith("every_"):
+        definition = project.services[service]
+        if _age_limit(definition, definition.get("pull_policy") or "") is None:
             continue
         name = names.image_name(project, service)
         tagged = ((image_or_none(client, name) or {}).get("Metadata") or {}).get("LastTagTime")
@@ -101,10 +113,13 @@ class Images:
     def run(self, steps: Collection[Step]) -> None:
         """Carries out the steps of `plan_images`. Raises ComposeError or DockerError."""
         acts = {"pull": self.pull, "build": self.build}
-        graph.run(
-            [graph.Task(step.id, lambda step=step: acts[step.action](step.service)) for step in steps],  # type: ignore[misc]
-            self.parallel,
-        )
+
+        def task(step: Step) -> graph.Task:
+            needed = {names.image_name(self.project, one) for one in context_services(self.project, step.service)}
+            after = [other.id for other in steps if other.name in needed]
+            return graph.Task(step.id, lambda: acts[step.action](step.service), after)
+
+        graph.run([task(step) for step in steps], self.parallel)
 
     def pull(self, service: str) -> None:
         image = names.image_name(self.project, service)
@@ -146,7 +161,7 @@ class Images:
             query = build_query(self.project, service, self.build_options)
             if "://" in build["context"] or build["context"].startswith(("git@", "github.com/")):
                 query["remote"] = build["context"]
-                data = None
+                data: Iterable[bytes] = ()
             else:
                 context = Path(build["context"])
                 if not context.is_dir():
@@ -155,9 +170,9 @@ class Images:
                 name, content = dockerfile_of(context, build.get("dockerfile", ""), build.get("dockerfile_inline"))
                 query["dockerfile"] = name
                 data = pack(context, name, content)
-            headers = {"Content-Type": "application/x-tar", **build_header()}
-            response = self.client.call("POST", "/build", query, data=data, headers=headers)
-            for message in response.json_lines():
+            wanted = wishes_of(self.project, service)
+            response = build_request.send(self.client, query, data, wanted, build_header())
+            for message in build_request.messages(response):
                 if "error" in message:
                     self.report(service, "Error", "error")
                     raise ComposeError(f"failed to build {service}: {message['error']}")
@@ -168,11 +183,8 @@ class Images:
 
 
 _NOT_OVER_THE_API = {
-    "secrets": "build secrets",
     "ssh": "SSH agents in builds",
-    "additional_contexts": "additional build contexts",
     "cache_to": "cache exporters",
-    "no_cache_filter": "no_cache_filter",
     "entitlements": "entitlements",
     "privileged": "privileged builds",
 }

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 API_VERSION = "1.50"
+"""The newest version of the API that is spoken; an older daemon is spoken to in its own."""
+
+FRAMES_ARE_TOLD = (1, 42)
+"""Since this version the content type of a stream says whether it is multiplexed."""
+
+_TOO_NEW = "is too new. Maximum supported API version is "
+
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
@@ -83,9 +90,17 @@ class Response:
             name, _, value = header.decode("latin-1").partition(":")
             self.headers[name.strip().lower()] = value.strip()
         self._has_body = method != "HEAD" and self.status not in (204, 304) and self.status >= 200
+        self._kept: bytes | None = None
+
+    def keep(self, body: bytes) -> None:
+        """Gives back the body that was read, for whoever reads it next."""
+        self._kept = body
 
     def chunks(self) -> Iterator[bytes]:
         """The body as it arrives."""
+        if self._kept is not None:
+            yield self._kept
+            return
         try:
             if not self._has_body:
                 return
@@ -142,10 +157,10 @@ class Response:
 class Hijacked:
     """A connection that has become a raw stream: what attach and exec speak."""
 
-    def __init__(self, reader: Reader, headers: dict[str, str]) -> None:
+    def __init__(self, reader: Reader, multiplexed: bool) -> None:
         self._reader = reader
         self.connection = reader.connection
-        self.multiplexed = headers.get("content-type") == "application/vnd.docker.multiplexed-stream"
+        self.multiplexed = multiplexed
 
     def read(self) -> bytes:
         """What has arrived; empty at the end."""
@@ -163,11 +178,35 @@ class Hijacked:
 
 
 class DockerClient:
-    """The daemon at `host` (`unix://PATH`, `tcp://HOST:PORT`); by default DOCKER_HOST. One connection per call."""
+    """The daemon at `host` (`unix://PATH`, `tcp://HOST:PORT`); by default DOCKER_HOST. One connection per call.
+
+    The API's version is DOCKER_API_VERSION, or the newest that both sides know. It is asked for only when that is
+    needed: a daemon that is too old says so in its first answer, and is asked again in its own version.
+    """
 
     def __init__(self, host: str | None = None, *, timeout: float | None = None) -> None:
         self.host = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
         self.timeout = timeout
+        self.api_version = os.environ.get("DOCKER_API_VERSION") or API_VERSION
+        self._agreed = bool(os.environ.get("DOCKER_API_VERSION"))
+
+    def at_least(self, version: str) -> bool:
+        """Whether the API spoken with this daemon is `version` or newer. Raises CannotConnect."""
+        self.negotiate()
+        return _numbers(self.api_version) >= _numbers(version)
+
+    def negotiate(self) -> None:
+        """Agrees on a version before anything is sent that could not be sent again. Raises CannotConnect."""
+        if self._agreed:
+            return
+        self._agreed = True
+        answer = self._send(self.connect(), "GET", "/_ping", None, body=None, data=None, headers=None)
+        theirs = answer.headers.get("api-version", "")
+        text = answer.read().decode("utf-8", "replace")
+        if answer.status == 400 and _TOO_NEW in text:
+            theirs = _maximum(text)
+        if theirs and _numbers(theirs) < _numbers(self.api_version):
+            self.api_version = theirs
 
     def connect(self) -> Socket:
         scheme, _, address = self.host.partition("://")
@@ -219,6 +258,17 @@ class DockerClient:
         headers: dict[str, str] | None = None,
     ) -> Response:
         """Sends a request: `body` as JSON, or `data` as it is (bytes, or pieces sent chunked). No status raises."""
+        if data is not None and not isinstance(data, bytes):
+            self.negotiate()  # pieces can be sent once only
+        response = self._send(self.connect(), method, path, query, body=body, data=data, headers=headers)
+        if self._agreed or response.status != 400:
+            self._agreed = True
+            return response
+        text = response.read()
+        if _TOO_NEW.encode() not in text:
+            response.keep(text)
+            return response
+        self.api_version, self._agreed = _maximum(text.decode("utf-8", "replace")), True
         return self._send(self.connect(), method, path, query, body=body, data=data, headers=headers)
 
     def _send(
@@ -242,7 +292,7 @@ class DockerClient:
             sent["Transfer-Encoding"] = "chunked"
         elif method in ("POST", "PUT"):
             sent["Content-Length"] = "0"
-        target = f"/v{API_VERSION}{quote(path, safe='/:@%')}{query_string(query)}"
+        target = f"/v{self.api_version}{quote(path, safe='/:@%')}{query_string(query)}"
         head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in sent.items())
         try:
             connection.sendall(head.encode() + b"\r\n" + (data if isinstance(data, bytes) else b""))
@@ -282,12 +332,31 @@ class DockerClient:
 
     def hijack(self, path: str, query: dict[str, Any] | None = None, body: Any = None) -> Hijacked:
         """POST that turns the connection into a raw stream. Raises DockerError."""
-        connection = self.connect()
-        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
-        response = self._send(connection, "POST", path, query, body=body, data=None, headers=headers)
+        response = self.request("POST", path, query, body=body, headers={"Connection": "Upgrade", "Upgrade": "tcp"})
         if response.status >= 400:
             raise error_of(response)
-        return Hijacked(response.reader, response.headers)
+        multiplexed = response.headers.get("content-type") == "application/vnd.docker.multiplexed-stream"
+        if _numbers(self.api_version) < FRAMES_ARE_TOLD:
+            multiplexed = not self._has_terminal(path, body)
+        return Hijacked(response.reader, multiplexed)
+
+    def _has_terminal(self, path: str, body: Any) -> bool:
+        """Whether a stream is a terminal's, where its content type does not say so."""
+        if path.startswith("/exec/"):
+            return bool((body or {}).get("Tty"))
+        return bool(self.get(f"{path.rpartition('/')[0]}/json")["Config"]["Tty"])
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """`1.50` as (1, 50); what is no version is older than any."""
+    parts = version.removeprefix("v").split(".")
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0,)
+
+
+def _maximum(refusal: str) -> str:
+    """The version in a daemon's words that ours is too new."""
+    rest = refusal.partition(_TOO_NEW)[2]
+    return rest[: next((at for at, char in enumerate(rest) if char not in "0123456789."), len(rest))].rstrip(".")
 
 
 def error_of(response: Response) -> DockerError:

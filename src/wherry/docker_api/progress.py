@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from aiohttp import web
 
@@ -13,16 +13,31 @@ from wherry.docker_api.routing import Call
 Tell: TypeAlias = Callable[[dict[str, Any]], None]
 
 
+class Messages(Protocol):
+    """An answer that messages are written to."""
+
+    @property
+    def started(self) -> bool: ...
+
+    async def write_json(self, value: dict[str, Any]) -> None: ...
+
+    async def finish(self) -> web.StreamResponse: ...
+
+
 async def progress_stream(
-    call: Call, operation: Callable[[Tell], Awaitable[object]], *, errors_inside: bool = False
+    call: Call,
+    operation: Callable[[Tell], Awaitable[object]],
+    *,
+    errors_inside: bool = False,
+    answer: Messages | None = None,
 ) -> web.StreamResponse:
-    """Run `operation` and send every message it tells, at once.
+    """Run `operation` and send every message it tells, at once, to `answer` or as a plain stream.
 
     An error before the first message is the request's (status code); a later one, or any with `errors_inside`, goes
     into the stream as `{"errorDetail": {"message": …}, "error": …}`. A client that leaves cancels the operation.
     """
     messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-    stream = Stream(call)
+    stream: Messages = answer if answer is not None else Stream(call)
 
     async def work() -> None:
         try:

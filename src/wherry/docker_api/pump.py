@@ -7,12 +7,13 @@ from wherry.docker_api.hijack import Connection
 from wherry.engine.streams import Attachment, DetachKeys
 
 
-async def pump(connection: Connection, attachment: Attachment, *, multiplexed: bool, detach: DetachKeys | None) -> None:
+async def pump(connection: Connection, attachment: Attachment, *, multiplexed: bool, detach: DetachKeys | None) -> bool:
     """Output goes to the client, with headers when `multiplexed`; input to the container until the client half-closes.
 
     Ends, and closes the connection, when the output ends, when the client has gone, or when the client typed the
-    detach keys (`detach`, for terminals). The caller releases the attachment.
+    detach keys (`detach`, for terminals): then it returns True. The caller releases the attachment.
     """
+    asked_to_detach = False
 
     async def forward_output() -> None:
         async for stream, data in attachment:
@@ -42,6 +43,7 @@ async def pump(connection: Connection, attachment: Attachment, *, multiplexed: b
                 waited.add(incoming)  # type: ignore[arg-type]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if incoming.done() and not incoming.exception() and incoming.result():
+                asked_to_detach = True
                 break
     finally:
         for task in (output, incoming):
@@ -50,3 +52,4 @@ async def pump(connection: Connection, attachment: Attachment, *, multiplexed: b
             with suppress(asyncio.CancelledError, ConnectionError):
                 await task
         connection.close()
+    return asked_to_detach

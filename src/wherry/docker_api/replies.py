@@ -42,12 +42,17 @@ class Stream:
         self._call = call
         self.response = web.StreamResponse(headers={**HEADERS, "Content-Type": content_type})
         self.response.enable_chunked_encoding()
-        self.started = False
+        self._started = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the header has gone out."""
+        return self._started
 
     async def start(self) -> None:
         """Send the header now: the client learns that its request is accepted."""
-        if not self.started:
-            self.started = True
+        if not self._started:
+            self._started = True
             await self.response.prepare(self._call.request)
 
     async def write(self, data: bytes) -> None:

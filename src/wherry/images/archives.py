@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from wherry.host.units import human_size
+
 from .blobs import canonical_json
 from .compression import decompress
 from .compression import kind as compression_kind
@@ -176,15 +178,6 @@ def progress_bar(current: int, total: int) -> str:
     filled = percent // 2
     bar = "=" * filled + (">" if filled < 50 else "") + " " * (49 - filled)
     return f"[{bar}] {human_size(current).rjust(8)}/{human_size(total)}"
-
-
-def human_size(size: float) -> str:
-    """Four significant digits in powers of 1000, as Docker shows sizes: `1.234MB`."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            return f"{size:.4g}{unit}"
-        size /= 1000
-    raise AssertionError
 
 
 def images(contents: Contents, platform: tuple[str, str] | None = None) -> list[Found]:

@@ -94,6 +94,8 @@ class LayerStore:
         self.limits = Limits()
         self._flushing: asyncio.Task[None] | None = None
         self._flush_again = False
+        self._unflushed = False
+        """Whether there may be layers that are not on the disk yet."""
 
     @classmethod
     async def open(cls, directory: Path, database: Database) -> "LayerStore":
@@ -107,7 +109,7 @@ class LayerStore:
 
         def load(
             connection: sqlite3.Connection,
-        ) -> tuple[list[tuple[str, str, int, int]], list[tuple[str, str | None, str]]]:
+        ) -> tuple[list[tuple[str, str, int, int]], list[tuple[str, str | None, str]], bool]:
             # A layer that was never flushed and has lived through a reboot may have lost content.
             known = connection.execute("SELECT name, boot FROM image_layers").fetchall()
             lost = [(name,) for name, made in known if name not in on_disk or made not in ("", boot)]
@@ -121,9 +123,10 @@ class LayerStore:
             return (
                 connection.execute("SELECT name, diff_id, size, tar_size FROM image_layers").fetchall(),
                 connection.execute("SELECT chain_id, parent, layer FROM image_chains").fetchall(),
+                any(made != "" for _, made in known),
             )
 
-        layers, chains = await database.run(load)
+        layers, chains, store._unflushed = await database.run(load)
         store._layers = {row[0]: Layer(*row) for row in layers}
         store._chains = {row[0]: Chain(row[0], row[1], store._layers[row[2]]) for row in chains}
         leftovers = [directory / name for name in on_disk - store._layers.keys()]
@@ -267,6 +270,7 @@ class LayerStore:
                 (layer.name, layer.diff_id, layer.size, layer.tar_size, self._boot),
             )
 
+        self._unflushed = True
         await self._database.run(insert)
         return self._layers.setdefault(name, layer)
 
@@ -288,6 +292,7 @@ class LayerStore:
                 (chain.chain_id, chain.parent, layer.diff_id, layer.name),
             )
 
+        self._unflushed = True
         await self._database.run(insert)
         self._layers.setdefault(layer.name, layer)
         return self._chains.setdefault(chain.chain_id, chain)
@@ -295,6 +300,8 @@ class LayerStore:
     def flush_soon(self) -> None:
         """`flush` in the background. Until it is done, a reboot (not the death of the process) takes the layers
         made since back, and the images on them; whole, never in part."""
+        if not self._unflushed:
+            return
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush_quietly())
         else:
@@ -313,7 +320,12 @@ class LayerStore:
 
     async def flush(self) -> None:
         """All layers made so far are on the disk when this returns (syncfs)."""
-        await asyncio.to_thread(_syncfs, self.directory)
+        self._unflushed = False
+        try:
+            await asyncio.to_thread(_syncfs, self.directory)
+        except BaseException:
+            self._unflushed = True
+            raise
         boot = self._boot
         await self._database.run(
             lambda connection: connection.execute("UPDATE image_layers SET boot = '' WHERE boot = ?", (boot,)).rowcount

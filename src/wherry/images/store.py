@@ -193,11 +193,17 @@ class ImageStore:
     # Archives
 
     async def load(
-        self, source: AsyncIterable[bytes] | Path, progress: Progress = _silent, *, quiet: bool = False
+        self,
+        source: AsyncIterable[bytes] | Path,
+        progress: Progress = _silent,
+        *,
+        quiet: bool = False,
+        chosen: Callable[[dict[str, Any]], bool] = lambda config: True,
     ) -> Images:
         """`docker load`: every image of a Docker archive or an OCI layout, plain or compressed.
 
-        Nothing of a broken archive stays. Raises InvalidParameter, BadArchive, DigestMismatch.
+        `chosen` tells by its configuration whether an image is wanted. Nothing of a broken archive stays. Raises
+        InvalidParameter, BadArchive, DigestMismatch, NotFound when none of the images is wanted.
         """
         tell = _on_loop(progress)
         work_progress = _silent if quiet else tell
@@ -212,7 +218,9 @@ class ImageStore:
             else:
                 contents = await feed(source, read)
             try:
-                found = archives.images(contents)
+                found = [item for item in archives.images(contents) if chosen(read_config(item.config))]
+                if not found:
+                    raise NotFound("no image of the requested platform is in the archive")
                 registered: Registered = []
                 for item in found:
                     references = [parse_reference(name).with_default_tag() for name in item.names]
@@ -363,11 +371,11 @@ class ImageStore:
             if "@" not in name and (parsed := parse_reference(name)).name == reference.name
         ]
         chosen = [each for each in mine if not reference.tag or each.tag == reference.tag]
+        progress({"status": f"The push refers to repository [{reference.name}]"})
         if not chosen:
             if reference.tag:
                 raise NotFound(f"tag does not exist: {reference.familiar}")
             raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
-        progress({"status": f"The push refers to repository [{reference.name}]"})
         for each in sorted(chosen, key=str):
             image = self.catalog.named(each.key)
             assert image is not None

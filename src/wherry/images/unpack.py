@@ -26,10 +26,30 @@ _ZEROS = bytes(1 << 20)
 
 @dataclass
 class Limits:
-    """What an archive may hold before it is refused; guards against archives that unpack to fill the disk."""
+    """What an archive may hold before it is refused; guards against archives that unpack to fill the disk.
 
-    bytes: int = 1 << 40
-    entries: int = 20_000_000
+    None stands for nine tenths of what the disk has free when the archive begins.
+    """
+
+    bytes: int | None = None
+    entries: int | None = None
+
+    def within(self, fd: int) -> tuple[int, int]:
+        """Bytes and entries for an archive that is unpacked on the disk of `fd`."""
+        free_bytes, free_entries = free(fd)
+        return (
+            free_bytes if self.bytes is None else self.bytes,
+            free_entries if self.entries is None else self.entries,
+        )
+
+
+def free(fd: int) -> tuple[int, int]:
+    """Nine tenths of the bytes and of the inodes that are free; some file systems have any number of inodes."""
+    disk = os.fstatvfs(fd)
+    return disk.f_bavail * disk.f_frsize * 9 // 10, disk.f_favail * 9 // 10 if disk.f_files else _MANY
+
+
+_MANY = 20_000_000
 
 
 @dataclass
@@ -75,7 +95,8 @@ class Unpacker:
     def _begin(self, layer: Path, top: Path, limits: Limits | None) -> None:
         self._layer = layer
         self._root = RootDir(top)
-        self._limits = limits or Limits()
+        self._most_bytes, self._most_entries = (limits or Limits()).within(self._root.fd)
+        self._bytes = 0
         self._directories: dict[bytes, int] = {}
         self._orphans = 0
         self._owner: tuple[int | None, int | None] = (None, None)
@@ -121,8 +142,8 @@ class Unpacker:
     def _entry(self, entry: Entry, reader: TarReader) -> None:
         result = self.result
         result.entries += 1
-        if result.entries > self._limits.entries:
-            raise BadArchive(f"archive holds more than {self._limits.entries} entries")
+        if result.entries > self._most_entries:
+            raise BadArchive(f"archive holds more than {self._most_entries} entries")
         if self._recipe:
             self._recipe.raw(entry.header)
         path = clean(entry.name)
@@ -156,10 +177,12 @@ class Unpacker:
 
     def _regular(self, entry: Entry, directory: bytes, name: bytes, reader: TarReader) -> None:
         self.result.size += entry.size
-        if self.result.size > self._limits.bytes:
-            raise BadArchive(f"archive unpacks to more than {self._limits.bytes} bytes")
         if entry.size > _LARGE and entry.sparse is None:
             self._check_room(entry)
+        # Holes that the archive declares cost nothing; zeros that it spells out count.
+        self._bytes += entry.size if entry.sparse is None else sum(length for _, length in entry.sparse)
+        if self._bytes > self._most_bytes:
+            raise BadArchive(f"archive unpacks to more than {self._most_bytes} bytes")
         parent, real = self._parent(directory)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:

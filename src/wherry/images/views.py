@@ -2,9 +2,12 @@
 
 import fnmatch
 import re
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from wherry.host.units import moment
 
 from .catalog import Catalog, Image
 from .errors import InvalidParameter
@@ -19,11 +22,11 @@ def seconds(created: str) -> int:
     match = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)", created)
     if not match:
         return 0
-    moment = datetime(*(int(part) for part in match.groups()[:6]), tzinfo=UTC)  # type: ignore[misc,arg-type]
+    parsed = datetime(*(int(part) for part in match.groups()[:6]), tzinfo=UTC)  # type: ignore[misc,arg-type]
     offset = 0
     if match[7] != "Z":
         offset = (int(match[7][1:3]) * 60 + int(match[7][4:6])) * 60 * (-1 if match[7][0] == "-" else 1)
-    return int(moment.timestamp()) - offset
+    return int(parsed.timestamp()) - offset
 
 
 def inspect(image: Image, layers: LayerStore) -> dict[str, Any]:
@@ -160,7 +163,10 @@ def select(catalog: Catalog, filters: Mapping[str, Iterable[str]], *, prune: boo
         limit = seconds(catalog.resolve(value).created)
         images = [image for image in images if seconds(image.created) > limit]
     for value in filters.get("until", ()):
-        newest = moment(value)
+        try:
+            newest = moment(value, time.time())
+        except ValueError:
+            raise InvalidParameter(f"invalid filter 'until=[{value}]'") from None
         images = [image for image in images if seconds(image.created) < newest]
     for value in filters.get("label", ()):
         images = [image for image in images if _labelled(image, value)]
@@ -180,25 +186,6 @@ def boolean(name: str, value: str) -> bool:
     if value in ("0", "false"):
         return False
     raise InvalidParameter(f"invalid filter '{name}=[{value}]'")
-
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
-
-
-def moment(text: str) -> float:
-    """A time as `until` takes it: Unix seconds, RFC 3339 or a Go duration before now (`24h`, `1h30m`)."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)", text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return datetime.now(UTC).timestamp() - sum(float(number) * _UNITS[unit] for number, unit in parts)
-    padded = text if "T" in text else text + "T00:00:00"
-    if not re.search(r"(Z|[+-]\d\d:\d\d)$", padded):
-        padded += "Z"
-    found = seconds(padded)
-    if not found:
-        raise InvalidParameter(f"invalid filter 'until=[{text}]'")
-    return found
 
 
 def _labelled(image: Image, wanted: str) -> bool:

@@ -1,6 +1,6 @@
 import pytest
 
-from wherry.build.checks import check
+from wherry.build.checks import Warning, check
 from wherry.build.errors import DockerfileError
 from wherry.build.ignore import Patterns
 from wherry.build.instructions import interpret
@@ -59,3 +59,12 @@ def test_a_directive_makes_errors() -> None:
     with pytest.raises(DockerfileError, match="lint violation found for rules: JSONArgsRecommended") as error:
         said("# check=error=true\nFROM scratch\nCMD x\n")
     assert error.value.line == 3
+
+
+def test_ports_are_checked_and_each_rule_has_its_page() -> None:
+    parsed = interpret(parse("FROM scratch\nEXPOSE 80/TCP 127.0.0.1:1:2 90/udp\n"))
+    found = check(parsed)
+    assert [(warning.rule, warning.line) for warning in found] == [("ExposeInvalidFormat", 2), ("ExposeProtoCasing", 2)]
+    assert found[1].document()["url"] == "https://docs.docker.com/go/dockerfile/rule/expose-proto-casing/"
+    page = Warning(1, "JSONArgsRecommended", "").document()["url"]
+    assert page == "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/"

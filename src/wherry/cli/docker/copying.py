@@ -20,16 +20,23 @@ from wherry.docker_api.client import DockerError
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, BinaryIO
+    from typing import Any, BinaryIO, Protocol
 
-    from wherry.cli.docker.program import Cli
+    from wherry.docker_api.client import DockerClient
+
+    class Connected(Protocol):
+        """Whoever has a client of the engine: the docker command, and the compose command too."""
+
+        @property
+        def client(self) -> DockerClient: ...
+
 
 _DIRECTORY = 1 << 31
 """Go's mode bit for a directory, in X-Docker-Container-Path-Stat."""
 _LINK = 1 << 27
 
 
-def path_stat(cli: Cli, container: str, path: str) -> dict[str, Any]:
+def path_stat(cli: Connected, container: str, path: str) -> dict[str, Any]:
     """What the engine says of a path: name, size, mode (Go's bits), linkTarget. DockerError when it is not there."""
     answer = cli.client.request("HEAD", f"/containers/{container}/archive", {"path": path})
     if answer.status >= 400:
@@ -45,7 +52,7 @@ def _stat_of(headers: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def copy_out(cli: Cli, container: str, source: str, target: str, *, follow: bool, owners: bool) -> int:
+def copy_out(cli: Connected, container: str, source: str, target: str, *, follow: bool, owners: bool) -> int:
     """Copies from the container; `-` writes the archive to standard output. The bytes of the archive."""
     if target != "-":
         folder = os.path.dirname(os.path.abspath(target))
@@ -109,6 +116,16 @@ def _renamed(path: str, old: str, new: str | None) -> str:
     return "/".join(part for part in (new, rest) if part)
 
 
+def unpack_tree(file: BinaryIO, folder: str) -> None:
+    """Unpacks an archive of a whole filesystem into `folder`, which may have content. All becomes this user's."""
+    os.makedirs(folder, exist_ok=True)
+    with tarfile.open(fileobj=file) as archive:
+        for member in archive:
+            member.name = member.name.removeprefix("./").rstrip("/")
+            if member.name not in ("", "."):
+                _unpack(archive, member, folder, owners=False)
+
+
 def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, into: str, owners: bool) -> None:
     place = _inside(into, member.name)
     if member.islnk():
@@ -157,7 +174,7 @@ class _Stream:
         return data
 
 
-def copy_in(cli: Cli, source: str, container: str, target: str, *, follow: bool, owners: bool) -> int:
+def copy_in(cli: Connected, source: str, container: str, target: str, *, follow: bool, owners: bool) -> int:
     """Copies into the container; `-` sends the archive on standard input as it is. The bytes of the archive."""
     path = f"/containers/{container}/archive"
     try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from wherry.cli.docker.config import INDEX
 from wherry.cli.docker.errors import CliError
+from wherry.docker_api.credentials import INDEX
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry.cli.docker.config import INDEX
+from wherry.docker_api.credentials import INDEX
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:

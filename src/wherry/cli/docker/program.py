@@ -283,12 +283,18 @@ def explain(cli: Cli, error: Exception) -> str | None:
     if isinstance(error, DockerError):
         return f"Error response from daemon: {error.message}"
     if isinstance(error, CannotConnect):
-        # Only where nothing else was asked for: elsewhere it may be any daemon.
-        hint = "\nStart it with: sudo wherry up" if cli.host == default_host() else ""
-        return f"{error}{hint}"
+        return cannot_connect(cli, error)
     if isinstance(error, TemplateError):
         return str(error)
     return None
+
+
+def cannot_connect(cli: Cli, error: Exception) -> str:
+    """The client's words for a daemon that does not answer, and what to do where it is Wherry's own."""
+    from wherry.cli import hints
+
+    hint = hints.engine(cli.host)
+    return f"{error}\n{hint}" if hint else str(error)
 
 
 def count_error(count: int, least: int, most: int | None) -> str:

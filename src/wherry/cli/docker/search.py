@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from wherry.cli.docker.config import auth_header
 from wherry.cli.docker.listing import Struct, show
 from wherry.cli.format.units import ellipsis
+from wherry.docker_api.credentials import auth_header
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ def client_version(cli: Cli) -> dict[str, Any]:
 
     return {
         "Version": VERSION,
-        "ApiVersion": API_VERSION,
+        "ApiVersion": cli.client.api_version,
         "DefaultAPIVersion": API_VERSION,
         "GitCommit": f"wherry-{__version__}",
         "GoVersion": "none",
@@ -53,16 +53,23 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
             template = Template(form, functions=DOCKER_FUNCTIONS, missing="error")
         except ParseError as error:
             raise CliError(f"template parsing error: {error}", 64) from None
-    client, server, wrong = client_version(cli), None, ""
+    server, wrong = None, ""
     try:
         server = cli.client.get("/version")
     except (DockerError, CannotConnect) as error:
-        wrong = f"Error response from daemon: {error.message}" if isinstance(error, DockerError) else str(error)
+        from wherry.cli.docker.program import explain
+
+        wrong = explain(cli, error) or ""
+    client = client_version(cli)
     if form == "json":
         cli.out(dumps({"Client": client, "Server": server}))
     elif template is not None:
         try:
-            cli.out(evaluate(template, {"Client": client, "Server": server}))
+            sides: dict[str, Any] = {"Client": client, "Server": server}
+            if "APIVersion" in form:
+                # Templates name Go's field, which JSON spells otherwise.
+                sides = {name: side and {**side, "APIVersion": side["ApiVersion"]} for name, side in sides.items()}
+            cli.out(evaluate(template, sides))
         except TemplateError as error:
             wrong = wrong or str(error)
     else:
@@ -78,7 +85,7 @@ def _text(client: dict[str, Any], server: dict[str, Any] | None) -> str:
         1,
         [
             ("Version", client["Version"]),
-            ("API version", client["ApiVersion"]),
+            ("API version", _spoken(client)),
             ("Git commit", client["GitCommit"]),
             ("OS/Arch", f"{client['Os']}/{client['Arch']}"),
             ("Context", client["Context"]),
@@ -104,6 +111,12 @@ def _text(client: dict[str, Any], server: dict[str, Any] | None) -> str:
             rows.append(("GitCommit", details["GitCommit"]))
         lines += _pairs(2, rows)
     return "\n".join(lines)
+
+
+def _spoken(client: dict[str, Any]) -> str:
+    """The API's version in use, and ours where the daemon's is older."""
+    version, own = client["ApiVersion"], client["DefaultAPIVersion"]
+    return str(version) if version == own else f"{version} (downgraded from {own})"
 
 
 def _pairs(indent: int, rows: list[tuple[str, str]]) -> list[str]:

@@ -53,7 +53,8 @@ async def start(call: Call) -> web.StreamResponse:
         # Framed as the request says, not as the exec was created: clients read what they asked for.
         connection = hijack(call, multiplexed=not tty)
         detach = DetachKeys(keys) if attachment.tty else None
-        await pump(connection, attachment, multiplexed=not tty, detach=detach)
+        if await pump(connection, attachment, multiplexed=not tty, detach=detach):
+            call.engine.execs.left(call.name)
     finally:
         attachment.detach()
     return Hijacked()

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from wherry.docker_api import compat
+from wherry.docker_api import compat, platforms
 from wherry.docker_api.progress import Tell, progress_stream
 from wherry.docker_api.registry_auth import registry_auth
 from wherry.docker_api.replies import bytes_stream, empty, json_reply
@@ -78,8 +78,15 @@ async def _pull(call: Call, platform: str) -> web.StreamResponse:
 async def load(call: Call) -> web.StreamResponse:
     quiet = call.query.boolean("quiet", True)
     images = call.engine.images
+    wanted = platforms.wanted(call, (1, 48))
+
+    def chosen(config: dict[str, Any]) -> bool:
+        return not wanted or any(platforms.matches(config, platform) for platform in wanted)
+
     return await progress_stream(
-        call, lambda tell: images.load(call.request.content.iter_any(), tell, quiet=quiet), errors_inside=True
+        call,
+        lambda tell: images.load(call.request.content.iter_any(), tell, quiet=quiet, chosen=chosen),
+        errors_inside=True,
     )
 
 
@@ -88,6 +95,8 @@ async def save_many(call: Call) -> web.StreamResponse:
     names = call.query.texts("names")
     if not names:
         raise InvalidParameter("no images to save: give at least one name")
+    for name in names:
+        platforms.require(call, name, platforms.wanted(call, (1, 48)))
     return await bytes_stream(call, call.engine.images.save(names), "application/x-tar")
 
 
@@ -106,21 +115,27 @@ async def prune(call: Call) -> web.StreamResponse:
 
 @routes.get("/images/{name}/get")
 async def save_one(call: Call) -> web.StreamResponse:
+    platforms.require(call, call.name, platforms.wanted(call, (1, 48)))
     return await bytes_stream(call, call.engine.images.save([call.name]), "application/x-tar")
 
 
 @routes.get("/images/{name}/json")
 async def inspect(call: Call) -> web.StreamResponse:
+    platforms.require(call, call.name, platforms.wanted(call, (1, 49)))
     return json_reply(compat.image(call.engine.images.inspect(call.name), call.version))
 
 
 @routes.get("/images/{name}/history")
 async def history(call: Call) -> web.StreamResponse:
+    platforms.require(call, call.name, platforms.wanted(call, (1, 48)))
     return json_reply(call.engine.images.history(call.name))
 
 
 @routes.post("/images/{name}/push", interruptible=True)
 async def push(call: Call) -> web.StreamResponse:
+    if platform := platforms.wanted(call, (1, 46)):
+        tag = call.query.text("tag")
+        platforms.require(call, f"{call.name}:{tag}" if tag else call.name, platform)
     push = functools.partial(
         call.engine.images.push, call.name, call.query.text("tag") or None, auth=registry_auth(call.request)
     )
@@ -143,6 +158,7 @@ async def remove(call: Call) -> web.StreamResponse:
     if not call.name.strip():
         raise InvalidParameter("image name cannot be blank")
     query = call.query
+    platforms.require(call, call.name, platforms.wanted(call, (1, 50), "platforms"))
     removed: list[dict[str, Any]] = await call.engine.images.remove(
         call.name, force=query.boolean("force"), prune=not query.boolean("noprune")
     )

@@ -31,7 +31,8 @@ async def attach(call: Call) -> web.StreamResponse:
         detach = DetachKeys(keys) if attachment.tty else None
         if query.boolean("logs"):
             await connection.header_read()
-        await pump(connection, attachment, multiplexed=not attachment.tty, detach=detach)
+        if await pump(connection, attachment, multiplexed=not attachment.tty, detach=detach):
+            call.engine.containers.left(call.name)
     finally:
         attachment.detach()
     return Hijacked()
@@ -62,6 +63,7 @@ async def attach_websocket(call: Call) -> web.StreamResponse:
             if data:
                 await attachment.write(data)
             if left:
+                call.engine.containers.left(call.name)
                 return
         attachment.detach()
 

@@ -85,7 +85,7 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     if "BuildCache" in fields:
         from wherry.build.builder import Builder
 
-        usage["BuildCache"] = (await Builder.of(engine)).cache.usage()
+        usage["BuildCache"] = await (await Builder.of(engine)).cache.usage()
         if call.version < (1, 42):
             usage["BuilderSize"] = 0
     return json_reply(usage)

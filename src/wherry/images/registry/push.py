@@ -13,7 +13,7 @@ from typing import Any
 from .. import archives
 from ..blobs import canonical_json
 from ..catalog import Catalog, Image, RemoteLayer
-from ..errors import ImageError, Unauthorized
+from ..errors import ImageError, Unauthorized, Unavailable
 from ..gzipping import compress
 from ..layers import Layer, LayerStore
 from ..manifests import CONFIG_DOCKER, LAYER_DOCKER, MANIFEST_DOCKER
@@ -23,6 +23,7 @@ from .client import RegistryClient
 
 _PARALLEL = 5
 _CHUNK = 1 << 20
+_ATTEMPTS = 5
 
 
 @dataclass
@@ -113,8 +114,21 @@ class Pusher:
         return None
 
     async def _upload(self, layer: Layer) -> RemoteLayer:
-        location = await self._client.begin_upload()
-        assert location is not None
+        """Send the layer; when the connection breaks, begin it anew, as Docker does."""
+        failures = 0
+        while True:
+            location = await self._client.begin_upload()
+            assert location is not None
+            try:
+                return await self._send(layer, location)
+            except Unavailable:
+                failures += 1
+                if failures >= _ATTEMPTS:
+                    raise
+            self._tell(layer, f"Retrying in {failures} second{'s' if failures > 1 else ''}")
+            await asyncio.sleep(failures)
+
+    async def _send(self, layer: Layer, location: str) -> RemoteLayer:
         counted = _Compressed(self._layers.tar_stream(layer))
 
         async def body() -> AsyncIterator[bytes]:

@@ -38,6 +38,8 @@ def make(
     if when not in ("always", "missing", "never", ""):
         raise CliError(f'invalid pull option: \'{when}\': must be one of "always", "missing" or "never"')
     body = create_body(flags, image, command)
+    if flags["mac-address"] and not cli.client.at_least("1.44"):
+        body["MacAddress"] = flags["mac-address"].strip()  # where such a daemon looks for it
     if detached:
         body |= dict.fromkeys(("AttachStdin", "AttachStdout", "AttachStderr", "StdinOnce"), False)
     cidfile = flags["cidfile"]
@@ -68,8 +70,11 @@ def make(
 
 def failed(cli: Cli, error: Exception) -> Explained:
     """What went wrong before the container ran, with the exit code that tells it from the container's own."""
-    from wherry.docker_api.client import DockerError
+    from wherry.cli.docker.program import cannot_connect
+    from wherry.docker_api.client import CannotConnect, DockerError
 
+    if isinstance(error, CannotConnect):
+        return Explained(cli, cannot_connect(cli, error))
     if isinstance(error, DockerError):
         message = f"Error response from daemon: {error.message}"
         return Explained(cli, message, start_code(error.message))

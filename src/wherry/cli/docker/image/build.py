@@ -6,12 +6,13 @@ import os
 import sys
 import time
 
-from wherry.cli.docker.config import auth_header
 from wherry.cli.docker.container.create_flags import add_host, ulimit
 from wherry.cli.docker.errors import CliError
 from wherry.cli.docker.image.build_progress import Dockerfile, Live, Plain, Quiet, Step
+from wherry.cli.docker.image.build_wishes import Wanted
 from wherry.cli.docker.image.context import Context
 from wherry.cli.format.units import human_size
+from wherry.docker_api import build_request
 from wherry.docker_api.client import CannotConnect, DockerError
 
 TYPE_CHECKING = False  # as typing's, without importing typing
@@ -27,10 +28,11 @@ TYPES = {"add-host": add_host, "ulimit": ulimit}
 FLAGS = """
   add-host add-host        Further name and address for /etc/hosts of RUN (name:address)
   build-arg list           Build argument (NAME=VALUE, or NAME to pass it on)
-  build-context list       Further context
+  build-context list       Further context: NAME=FOLDER or NAME=docker-image://IMAGE
   cache-from strings       Images whose layers may serve as cache
   cache-to list            Where to write the cache
   cgroup-parent string     Parent of the cgroup of RUN
+  check                    Say what the build checks find, and build nothing
   compress                 Accepted; the context goes over a local socket
   cpu-period int           Period of the CPU limit of RUN, in microseconds
   cpu-quota int            CPU time per period, in microseconds
@@ -43,12 +45,13 @@ f,file string              Dockerfile (PATH/Dockerfile; - for standard input)
   isolation string         Isolation technology
   label list               Label (NAME=VALUE)
   load                     Accepted; the image is in the engine's store in any case
+  metadata-file string     Write what came of the build to this file, as JSON
 m,memory bytes             Limit of memory of RUN
   memory-swap bytes        Limit of memory and swap together; -1 is no limit
   network string=default   Network of RUN: default, none, host
   no-cache                 Build everything anew
   no-cache-filter strings  Build these stages anew
-o,output list              Where to put the result
+o,output list              Where to put the result: FOLDER, -, or type=local|tar|oci|docker|image|registry,dest=PATH
   platform string          Platform of the image
   progress string=auto     Display: auto, plain, tty, quiet
   provenance string        Provenance attestation
@@ -57,7 +60,7 @@ o,output list              Where to put the result
 q,quiet                    Print only the image's id
   rm=true                  Accepted; nothing is left behind
   sbom string              Software bill of materials
-  secret list              Secret for RUN
+  secret list              Secret for RUN: id=NAME[,src=FILE|,env=VARIABLE]
   security-opt strings     Security option of RUN
   shm-size bytes           Size of /dev/shm of RUN
   squash                   One layer for all
@@ -67,12 +70,9 @@ t,tag list                 Name of the image (NAME[:TAG])
   ulimit ulimit            Resource limit of RUN (NAME=SOFT[:HARD])
 """
 _REFUSED = {
-    "build-context": "further contexts",
     "cache-to": "writing the cache elsewhere",
     "cgroup-parent": "a cgroup parent",
     "isolation": "isolation technologies",
-    "no-cache-filter": "leaving out the cache of single stages",
-    "secret": "secrets",
     "security-opt": "security options",
     "squash": "squashing",
     "ssh": "SSH agents",
@@ -88,8 +88,11 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
     quiet = flags["quiet"] or display == "quiet"
     live = display == "tty" or (display == "auto" and sys.stderr.isatty())
     view: Plain | Live | Quiet = Quiet() if quiet else Live(sys.stderr) if live else Plain(sys.stderr)
-    build = _Build(cli, flags, view)
+    wanted = Wanted(flags)
+    build = _Build(cli, flags, view, wanted)
     try:
+        for destination in wanted.destinations:
+            destination.open()
         image = build.run(arguments[0])
     except (CliError, CannotConnect):
         view.close(True)
@@ -97,16 +100,24 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
     except DockerError as error:
         view.close(True)
         raise CliError(f"ERROR: failed to solve: {error.message}") from None
+    finally:
+        for destination in wanted.destinations:
+            destination.abandon()
     view.close(False)
-    if flags["iidfile"]:
-        with open(flags["iidfile"], "w", encoding="utf-8") as file:
-            file.write(image)
+    if wanted.wishes.check:
+        from wherry.cli.docker.image.build_checks import report
+
+        return report(cli, build.checks, build.dockerfile, build.name)
+    if not quiet:
+        _warn(build.warnings)
+    _write(flags["iidfile"], image)
+    _write(flags["metadata-file"], _metadata(image, wanted.tags))
     if quiet:
         cli.out(image)
-    if flags["push"]:
+    if wanted.push:
         from wherry.cli.docker.program import run_command
 
-        for tag in flags["tag"]:
+        for tag in wanted.tags:
             if code := run_command(cli, "image push", "docker push", [tag]):
                 return code
     return 0
@@ -119,15 +130,46 @@ def _refuse(flags: Flags) -> None:
     for name in ("provenance", "sbom"):
         if flags[name].lower() not in _OFF:
             raise CliError(f"ERROR: --{name} is not supported: this builder makes no attestations")
-    for output in flags["output"]:
-        if output not in ("type=docker", "type=image"):
-            raise CliError(f"ERROR: --output {output} is not supported: images go to the engine's store")
+
+
+def _write(path: str, text: str) -> None:
+    if path:
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise CliError(f"ERROR: open {path}: {(error.strerror or '').lower()}") from None
+
+
+def _metadata(image: str, tags: list[str]) -> str:
+    """What --metadata-file holds."""
+    from wherry.cli.docker.image.pull import canonical
+    from wherry.cli.format.gojson import dumps
+
+    found = {"containerimage.config.digest": image, "containerimage.digest": image}
+    if tags:
+        found["image.name"] = ",".join(canonical(tag) for tag in tags)
+    return dumps(found, indent="  ", escape_html=False) + "\n"
+
+
+def _warn(warnings: list[str]) -> None:
+    """What the build checks found, after the steps, as buildx puts it."""
+    if not warnings:
+        return
+    count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    head = f"{count} found (use docker --debug to expand):"
+    if sys.stderr.isatty():
+        head = f"\x1b[33m{head}\x1b[0m"
+    sys.stderr.write(f"\n {head}\n" + "".join(f" - {text}\n" for text in warnings))
 
 
 class _Build:
     """One build: what is sent, and what its answer means for the display."""
 
-    def __init__(self, cli: Cli, flags: Flags, view: Plain | Live | Quiet) -> None:
+    def __init__(self, cli: Cli, flags: Flags, view: Plain | Live | Quiet, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.warnings: list[str] = []
+        self.checks: list[dict[str, Any]] = []
         self.cli = cli
         self.flags = flags
         self.view = view
@@ -143,24 +185,19 @@ class _Build:
         """The id of the image. CliError when the build fails."""
         context, remote = self._context(source)
         load = self._begin("[internal] load build context") if context is not None else None
-        answer = self.cli.client.call(
-            "POST",
-            "/build",
-            self._query(remote),
-            data=context if isinstance(context, bytes) or context is None else context.pieces(),
-            headers={
-                "Content-Type": "application/x-tar",
-                "X-Registry-Config": auth_header(self.cli.config.all_credentials())["X-Registry-Auth"],
-            },
-        )
+        pieces = [context] if isinstance(context, bytes) else context.pieces() if context is not None else []
+        wishes = self.wanted.wishes
+        headers = self.cli.config.build_header()
+        answer = build_request.send(self.cli.client, self._query(remote), pieces, wishes, headers)
         if load is not None:
             size = len(context) if isinstance(context, bytes) else context.sent if context else 0
             self.view.note(load, f"transferring context: {human_size(size)} done")
             self._end()
-        for message in answer.json_lines():
+        for message in build_request.messages(answer, lambda at, data: self.wanted.destinations[at].write(data)):
             self._message(message)
         self._end()
-        self._finish()
+        if not wishes.check:
+            self._finish()
         return self.image
 
     def _begin(self, title: str, line: int = 0) -> Step:
@@ -233,11 +270,13 @@ class _Build:
                 arguments[name] = os.environ[name]
             else:
                 arguments[name] = None
+        if "SOURCE_DATE_EPOCH" in os.environ:
+            arguments.setdefault("SOURCE_DATE_EPOCH", os.environ["SOURCE_DATE_EPOCH"])
         labels = dict(label.partition("=")[::2] for label in flags["label"])
         from wherry.cli.format.gojson import dumps
 
         return {
-            "t": flags["tag"] or None,
+            "t": self.wanted.tags or None,
             "dockerfile": self._inside or self.flags["file"] or None,
             "remote": remote or None,
             "buildargs": dumps(arguments) if arguments else None,
@@ -266,7 +305,9 @@ class _Build:
     def _message(self, message: dict[str, Any]) -> None:
         if "errorDetail" in message or "error" in message:
             self._fail(message.get("errorDetail") or {"message": message["error"]})
-        if "aux" in message:
+        if "checks" in message:
+            self.checks = message["checks"]
+        elif "aux" in message:
             self.image = message["aux"].get("ID", self.image)
         elif "stream" in message:
             text = self._rest + message["stream"]
@@ -291,8 +332,8 @@ class _Build:
             return
         if line.startswith((" ---> ", "Successfully built", "Successfully tagged")):
             return
-        if line.startswith("[Warning]"):
-            self.cli.error(line)
+        if line.startswith("[Warning] "):
+            self.warnings.append(line.removeprefix("[Warning] "))
             return
         text = line.replace("\x1b[91m", "").replace("\x1b[0m", "")
         if self.step is not None and (text or line == text):
@@ -300,13 +341,18 @@ class _Build:
             self.view.line(self.step, text)
 
     def _finish(self) -> None:
-        step = self._begin("exporting to image")
-        self.view.note(step, f"writing image {self.image} done")
-        for tag in self.flags["tag"]:
+        for destination in self.wanted.destinations:
+            step = self._begin(destination.title)
+            destination.finish()
+            self.view.note(step, f"{destination.note} done")
+        if self.wanted.wishes.keep:
             from wherry.cli.docker.image.pull import canonical
             from wherry.cli.docker.references import with_tag
 
-            self.view.note(step, f"naming to {canonical(with_tag(tag)).removesuffix(':latest')} done")
+            step = self._begin("exporting to image")
+            self.view.note(step, f"writing image {self.image} done")
+            for tag in self.wanted.tags:
+                self.view.note(step, f"naming to {canonical(with_tag(tag)).removesuffix(':latest')} done")
         self._end()
 
     def _fail(self, detail: dict[str, Any]) -> None:

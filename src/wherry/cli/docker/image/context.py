@@ -37,6 +37,9 @@ class Context:
             yield piece
         yield b"\0" * (2 * _BLOCK)
 
+    def __iter__(self) -> Iterator[bytes]:
+        return self.pieces()
+
     def _archive(self) -> Iterator[bytes]:
         if self.content is not None:
             info = tarfile.TarInfo(self.dockerfile)

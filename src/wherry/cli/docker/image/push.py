@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from wherry.cli.docker.config import auth_header, registry_of
 from wherry.cli.docker.errors import CliError
 from wherry.cli.docker.progress import show
 from wherry.cli.docker.references import split_tag, with_tag
+from wherry.docker_api.credentials import auth_header, registry_of
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:

@@ -39,6 +39,7 @@ o,opt map                Option of the driver
 def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
     body: dict[str, Any] = {
         "Name": arguments[0],
+        "CheckDuplicate": True,  # before API 1.44 a daemon looks only when it is told to
         "Driver": flags["driver"],
         "Scope": flags["scope"],
         "IPAM": {

@@ -41,7 +41,9 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
     try:
         info = cli.client.get("/info")
     except (DockerError, CannotConnect) as error:
-        wrong = str(error)
+        from wherry.cli.docker.program import cannot_connect
+
+        wrong = cannot_connect(cli, error) if isinstance(error, CannotConnect) else str(error)
     if form == "json":
         cli.out(dumps({**info, **({"ServerErrors": [wrong]} if wrong else {}), "ClientInfo": client}))
     elif template is not None:

@@ -28,7 +28,7 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
     everything, volumes = flags["all"], flags["volumes"]
     if volumes and "until" in flags["filter"]:
         raise CliError('ERROR: The "until" filter is not supported with "--volumes"')
-    if not flags["force"] and not cli.confirm(_question(everything, volumes, flags["filter"])):
+    if not flags["force"] and not cli.confirm(_question(cli, everything, volumes, flags["filter"])):
         return
     filters = with_config_filters(cli, flags["filter"]) or {}
     dangling = ["false" if everything else "true"]
@@ -52,11 +52,13 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> None:
     cli.out(f"Total reclaimed space: {human_size(freed)}")
 
 
-def _question(everything: bool, volumes: bool, filters: dict[str, list[str]]) -> str:
+def _question(cli: Cli, everything: bool, volumes: bool, filters: dict[str, list[str]]) -> str:
     lines = ["WARNING! This will remove:", "  - all stopped containers"]
     lines.append("  - all networks not used by at least one container")
     if volumes:
-        lines.append("  - all anonymous volumes not used by at least one container")
+        # Before API 1.42 the daemon takes those with a name as well.
+        which = "anonymous volumes" if cli.client.at_least("1.42") else "volumes"
+        lines.append(f"  - all {which} not used by at least one container")
     if everything:
         lines += ["  - all images without at least one container associated to them", "  - all build cache"]
     else:
