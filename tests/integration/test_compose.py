@@ -5,112 +5,39 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from compose_project import SLEEPER, TESTS, Compose, engine_with_busybox, project_in, stand_in
 from waiting import wait_until
 
-from wherry.testing.plugin import RunningWherry, start, stop
+from wherry.testing.plugin import RunningWherry
 
 if TYPE_CHECKING:
     from wherry.testing.instances import TestInstances
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
-TESTS = Path(__file__).parents[1]
 GOLDEN = TESTS / "golden" / "compose"
 GUIDE = TESTS / "guide" / "docker"
 LIVE = (
     "one-off-migration", "profiles-on", "include", "extends", "health-ordered", "scaled-workers", "shared-namespaces",
     "configs-and-secrets", "networks", "volumes-of-all-kinds", "resources", "links-and-aliases", "hooks",
-    "stop-and-signals", "logging-and-labels",
+    "stop-and-signals", "logging-and-labels", "every-attribute",
 )  # fmt: skip
-SLEEPER = "image: busybox, init: true, stop_signal: SIGKILL, command: sleep 1000"
-
-
-def stand_in(name: str, maker: str = "build_images.py") -> Path:
-    made = subprocess.run([sys.executable, TESTS / "images" / maker, name], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    return Path(made.stdout.strip())
-
-
-@dataclass
-class Compose:
-    """`compose("up", "-d")` in a folder, by Wherry's command or by another program."""
-
-    running: RunningWherry
-    folder: Path
-    program: tuple[str, ...] = ()
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        return self.program or (str(Path(sys.executable).parent / "wherry"), "compose")
-
-    def __call__(self, *arguments: str, fails: bool = False, timeout: float = 60.0, **options: Any) -> "Ran":
-        done = self.running.run(*self.command, *arguments, timeout=timeout, cwd=self.folder, **options)
-        assert (done.returncode != 0) is fails, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return Ran(done.returncode, done.stdout, done.stderr)
-
-    def spawn(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*self.command, *arguments], env=self.running.env, cwd=self.folder, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    def write(self, text: str, name: str = "compose.yaml") -> None:
-        (self.folder / name).write_text(text)
-
-    def ps(self) -> dict[str, dict[str, Any]]:
-        return {one["Name"]: one for one in map(json.loads, self("ps", "-a", "--format", "json").out.splitlines())}
-
-    def docker(self, *arguments: str) -> str:
-        done = self.running.run("docker", *arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def inspect(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.docker("inspect", name))[0]
-        return found
-
-    def left(self, project: str) -> list[str]:
-        """What is there of a project."""
-        label = f"label=com.docker.compose.project={project}"
-        found = []
-        for kind in (["ps", "-a"], ["network", "ls"], ["volume", "ls"]):
-            found += self.docker(*kind, "-q", "--filter", label).split()
-        return found
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="module")
 def engine(wherry_instances: "TestInstances") -> Iterator[RunningWherry]:
-    instance = wherry_instances.make()
-    running = start(instance, "--engine-only")
-    loaded = running.run("docker", "load", "-i", str(stand_in("busybox", "make_images.py")))
-    assert loaded.returncode == 0, loaded.stderr
-    yield running
-    stop(instance)
+    yield from engine_with_busybox(wherry_instances)
 
 
 @pytest.fixture
 def compose(engine: RunningWherry, tmp_path: Path) -> Iterator[Compose]:
-    """Wherry's own command in a folder `shop`; the project goes at the end."""
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    found = Compose(engine, folder)
-    yield found
-    engine.run(*found.command, "-p", "shop", "down", "-v", "-t", "0", cwd=tmp_path)
+    yield from project_in(engine, tmp_path)
 
 
 @pytest.fixture
@@ -254,6 +181,56 @@ def check_contents(compose: Compose) -> None:
     compose("up", "-d", "-t", "0")
 
 
+def check_every_attribute(compose: Compose) -> None:
+    def said(command: str) -> str:
+        return compose("exec", "-T", "app", "sh", "-c", command).out
+
+    assert said("stat -c '%a %u:%g' /etc/inline /etc/variable /run/token") == "440 5:6\n444 0:0\n400 0:0\n"
+    contents = said("cat /etc/inline /etc/variable /etc/file /run/secrets/key /run/token")
+    assert contents == "kept ${x} t0ken\nt0kenfile-secret\nfile-secret\nt0ken"
+    assert {"FROM_FILE=from file", 'RAW="$x"', "PLAIN=1", "TOKEN=t0ken"} <= set(said("env").splitlines())
+    assert said("hostname -f; pwd; ulimit -n; cat /proc/sys/net/core/somaxconn").split() == [
+        "host1.corp.example", "/data", "1000", "2048",
+    ]  # fmt: skip
+    assert said("df -m /dev/shm /scratch /memory | awk 'NR>1 {print $2}'").split() == ["32", "1", "2"]
+    assert "1234" in said("id -G").split()
+    assert "192.0.2.1\tone" in said("cat /etc/hosts")
+    assert {"search corp.example", "options ndots:3"} <= set(said("cat /etc/resolv.conf").splitlines())
+    assert said("ls /started /data/prepared /tools/busybox /conf").split() == [
+        "/data/prepared", "/started", "/tools/busybox", "/conf:", "key.txt",
+    ]  # fmt: skip
+    assert "10.93.40.9/24" in said("ip -o addr")
+    assert "02:00:00:00:40:09" in said("ip -o link")
+    assert "eth0@" in next(line for line in said("ip -o link").splitlines() if "mtu 1400" in line)
+    compose("exec", "-T", "app", "touch", "/conf/no", fails=True)
+    compose("exec", "-T", "app", "sh", "-c", "touch /x && chown 7 /x", fails=True)
+    app, worker = compose.inspect("every-attribute-app-1"), compose.inspect("every-attribute-worker-2")
+    host = app["HostConfig"]
+    wanted = {
+        "CapAdd": ["NET_ADMIN"], "CpuShares": 512, "NanoCpus": 500_000_000, "CpusetCpus": "0", "Memory": 64 << 20,
+        "MemoryReservation": 32 << 20, "MemorySwap": 128 << 20, "PidsLimit": 99, "OomScoreAdj": 500,
+        "IpcMode": "shareable", "ShmSize": 32 << 20, "Annotations": {"org.example.note": "one"},
+        "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
+    }  # fmt: skip
+    assert {key: host[key] for key in wanted} == wanted
+    assert {"team": "blue", "color": "red"}.items() <= app["Config"]["Labels"].items()
+    assert set(app["Config"]["ExposedPorts"]) == {"3000/tcp", "4000/udp", "4001/udp"}
+    assert (app["Config"]["StopTimeout"], app["Config"]["Tty"], app["State"]["Health"]["Status"]) == (
+        20,
+        True,
+        "healthy",
+    )
+    assert worker["HostConfig"]["Memory"] == 32 << 20
+    assert worker["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 4}
+    # What depends on it with `restart` is started anew with it.
+    assert " Container every-attribute-worker-1  Started\n" in compose("restart", "-t", "0", "app").err
+    assert compose.inspect("every-attribute-worker-2")["State"]["StartedAt"] > worker["State"]["StartedAt"]
+    compose("stop", "-t", "0", "app")
+    listed = compose.docker("run", "--rm", "-v", "every-attribute_data:/data", "busybox", "ls", "/data")
+    assert "stopped" in listed
+
+
 CHECKS: dict[str, Callable[[Compose], None]] = {
     "shared-namespaces": check_shared,
     "networks": check_networks,
@@ -261,6 +238,7 @@ CHECKS: dict[str, Callable[[Compose], None]] = {
     "resources": check_resources,
     "hooks": check_hooks,
     "configs-and-secrets": check_contents,
+    "every-attribute": check_every_attribute,
 }
 
 
@@ -276,6 +254,7 @@ def test_up_says_why_and_touches_only_what_changed(compose: Compose) -> None:
     assert "recreate shop-b-1: its configuration has changed" in compose("config", "--plan").out
     err = compose("up", "-d").err
     assert " Container shop-a-1  Running\n" in err
+    assert " Container shop-b-1  Recreate (its configuration has changed)\n" in err
     assert " Container shop-b-1  Recreated\n" in err
     after = {name: one["ID"] for name, one in compose.ps().items()}
     assert set(after) == {"shop-a-1", "shop-b-1"}
@@ -375,6 +354,38 @@ def test_a_killed_up_is_completed_by_the_next(compose: Compose, delay: float) ->
     assert compose.left("shop") == []
 
 
+def test_down_after_a_killed_up_leaves_nothing(compose: Compose) -> None:
+    services = "".join(
+        f"  s{number}: {{{SLEEPER}, volumes: ['v{number}:/v'], pre_start: [{{command: sleep 0.2}}]}}\n"
+        for number in range(4)
+    )
+    volumes = "".join(f"  v{number}:\n" for number in range(4))
+    compose.write(f"services:\n{services}volumes:\n{volumes}")
+    for delay in (0.1, 0.2, 0.35, 0.5):
+        process = compose.spawn("up", "-d")
+        try:
+            process.wait(delay)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        compose("down", "-v", "-t", "0")
+        assert compose.left("shop") == []
+
+
+def test_files_that_are_missing_are_named_before_anything_is_made(compose: Compose) -> None:
+    compose.write(f"services:\n  a: {{{SLEEPER}, secrets: [s]}}\nsecrets:\n  s:\n    file: gone.txt\n")
+    err = compose("up", "-d", fails=True).err
+    assert f"compose.yaml:5: secrets.s.file: open {compose.folder}/gone.txt: no such file or directory" in err
+    compose.write(
+        "services:\n  a:\n    volumes: [{type: bind, source: ./gone, target: /g, bind: {create_host_path: false}}]\n"
+        f"    {SLEEPER.replace(', ', chr(10) + '    ')}\n"
+    )
+    assert "compose.yaml:3: services.a.volumes: invalid mount config" in compose("up", "-d", fails=True).err
+    compose.write("services:\n  a: {build: ./nowhere}\n")
+    assert "compose.yaml:2: services.a.build.context: unable to prepare context" in compose("build", fails=True).err
+    assert compose.left("shop") == []
+
+
 def test_down_without_the_file(compose: Compose, tmp_path: Path) -> None:
     compose.write(f"services:\n  a: {{{SLEEPER}, volumes: ['v:/v']}}\nvolumes: {{v: }}\n")
     compose("up", "-d")
@@ -435,6 +446,34 @@ def test_building_and_inline_dockerfiles(compose: Compose) -> None:
     compose("down", "--rmi", "all")
     left = compose.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
     assert "example/web:latest" not in left
+
+
+def test_builds_with_secrets_and_further_contexts(compose: Compose) -> None:
+    files = {
+        "base/Dockerfile": "FROM busybox\nRUN echo of base > /base\n",
+        "app/Dockerfile": "FROM basis\nRUN --mount=type=secret,id=word --mount=type=secret,id=env,env=TOKEN "
+        'tr a-z A-Z < /run/secrets/word > /told; echo "$TOKEN" | tr a-z A-Z >> /told\n'
+        'COPY --from=lib part /part\nCMD ["cat", "/base", "/told", "/part"]\n',
+        "lib/part": "of lib\n",
+        "word": "swordfish\n",
+    }
+    for name, text in files.items():
+        (compose.folder / name).parent.mkdir(exist_ok=True)
+        (compose.folder / name).write_text(text)
+    (compose.folder / ".env").write_text("TOKEN=opensesame\n")
+    compose.write(
+        "services:\n"
+        "  app:\n    build:\n      context: app\n      secrets: [word, {source: token, target: env}]\n"
+        "      additional_contexts: {basis: 'service:base', lib: ./lib}\n"
+        "  base: {build: base}\n"
+        "secrets: {word: {file: word}, token: {environment: TOKEN}}\n"
+    )
+    built = compose("build", "app", timeout=120)
+    assert "swordfish" not in built.out + built.err
+    assert compose("run", "--rm", "-T", "app").out == "of base\nSWORDFISH\nOPENSESAME\nof lib\n"
+    compose.write((compose.folder / "compose.yaml").read_text().replace("service:base", "service:none"))
+    refused = compose("build", fails=True).err
+    assert "services.app.build.additional_contexts.basis: no such service: none" in refused
 
 
 def test_docker_compose_1_and_ours_work_on_the_same_project(compose: Compose) -> None:

@@ -4,6 +4,7 @@ A container is made as soon as its networks, volumes and the containers it share
 when what it depends on is what `depends_on` says.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from wherry.compose import conditions, graph, names
 from wherry.compose.conditions import ConditionFailed
 from wherry.compose.containers import Containers
 from wherry.compose.errors import ComposeError
+from wherry.compose.pre_start import PreStart
 from wherry.compose.project import Project
 from wherry.compose.report import Report, State, silent
 from wherry.compose.steps import Observed, Step, is_oneoff, name_of
@@ -40,6 +42,8 @@ class Applier:
     ids: dict[str, str] = field(default_factory=dict)
     """Container ids by step id, as they become known."""
     steps: Sequence[Step] = ()
+    pre_start: PreStart | None = None
+    guard: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, steps: Sequence[Step]) -> None:
         """Raises what the first failing step raises: ComposeError or DockerError."""
@@ -101,7 +105,7 @@ class Applier:
 
     def make(self, step: Step) -> None:
         fresh = step.action == "create"
-        self.tell(step, "Creating" if fresh else "Recreate")
+        self.tell(step, "Creating" if fresh else f"Recreate ({step.why})")
         if not self.dry:
             if fresh:
                 self.ids[step.id] = self.containers.create(step.service, step.name, step.body)
@@ -113,11 +117,13 @@ class Applier:
 
     def start(self, step: Step) -> None:
         self.wait_for_dependencies(step.service)
+        # What has never run may have been left without its configs by an interrupted run.
+        fresh = step.action == "start" and step.why == "it is created"
+        if not self.dry and (fresh or step.action in ("create", "recreate")):
+            self.prepare(step)
         self.tell(step, "Starting")
         if not self.dry:
             container = self.ids[step.id]
-            # What has never run may have been left without its configs by an interrupted run.
-            fresh = step.action == "start" and step.why == "it is created"
             if step.why == "it is paused":
                 self.client.post(f"/containers/{container}/unpause")
             else:
@@ -125,11 +131,28 @@ class Applier:
             self.containers.started.append(container)
         self.tell(step, "Started", "done")
 
+    def prepare(self, step: Step) -> None:
+        """What the service wants to have run before a container that has never run."""
+        if self.project is None or not self.project.services.get(step.service, {}).get("pre_start"):
+            return
+        with self.guard:
+            if self.pre_start is None:
+                named = {one.service: one.name for one in reversed(self.steps) if one.number}
+                self.pre_start = PreStart(self.client, self.project, self.containers, named)
+        others = [one for one in self.steps if one.service == step.service]
+        ran_before = any(
+            one.action in ("keep", "restart") or (one.action == "start" and one.why != "it is created")
+            for one in others
+        )
+        self.tell(step, "Preparing")
+        self.pre_start.run(step.service, step.number, self.ids[step.id], shared=not ran_before)
+
     def keep(self, step: Step) -> None:
         if not self.no_start:
             self.containers.started.append(step.container)
-            if self.containers.before_start is not None:
-                self.containers.before_start(step.container, step.name)
+            for told in (self.containers.before_start, self.containers.after_start):
+                if told is not None:
+                    told(step.container, step.name)
         self.tell(step, "Created" if self.no_start else "Running", "done")
 
     def restart(self, step: Step) -> None:

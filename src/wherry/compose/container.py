@@ -1,12 +1,16 @@
 """A service as the body of Docker's container create request: pure, so that plans can be printed and compared."""
 
+import math
 from typing import Any
 
-from wherry.compose.convert import nanoseconds
+from wherry.compose.convert import At, nanoseconds
 from wherry.compose.names import container_name, image_name, service_labels
+from wherry.compose.port_fields import exposed_ports
 from wherry.compose.project import Project
 
 DEFAULT_STOP_SECONDS = 10
+_ANYWHERE = At((), {}, None)
+"""Where a value stands that has been checked before."""
 
 
 def create_body(
@@ -53,7 +57,7 @@ def create_body(
             body[field] = definition[key]
     if "stop_grace_period" in definition:
         body["StopTimeout"] = stop_seconds(definition)
-    exposed = {_with_protocol(port) for port in definition.get("expose") or ()}
+    exposed = {port for entry in definition.get("expose") or () for port in exposed_ports(entry, _ANYWHERE)}
     exposed |= {f"{port['target']}/{port['protocol']}" for port in definition.get("ports") or ()}
     if exposed:
         body["ExposedPorts"] = {port: {} for port in sorted(exposed)}
@@ -67,7 +71,7 @@ def create_body(
 
 def stop_seconds(definition: dict[str, Any]) -> int:
     period = definition.get("stop_grace_period")
-    return max(1, round(nanoseconds(period) / 1e9)) if period else DEFAULT_STOP_SECONDS
+    return math.ceil(nanoseconds(period) / 1e9) if period else DEFAULT_STOP_SECONDS
 
 
 def healthcheck(check: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +87,7 @@ def healthcheck(check: dict[str, Any]) -> dict[str, Any]:
         ("start_interval", "StartInterval"),
     ):
         if key in check:
-            found[name] = nanoseconds(check[key]) if check[key] != "0" else 0
+            found[name] = nanoseconds(check[key])
     if "retries" in check:
         found["Retries"] = check["retries"]
     return found
@@ -129,10 +133,6 @@ def _endpoints(
 def _link(link: str, references: dict[str, str]) -> str:
     service, _, alias = link.partition(":")
     return f"{references.get(service, service)}:{alias or service}"
-
-
-def _with_protocol(port: str) -> str:
-    return port if "/" in port else f"{port}/tcp"
 
 
 def _namespace(mode: str, references: dict[str, str]) -> str:

@@ -30,6 +30,8 @@ class Containers:
     hook_output: HookOutput | None = None
     before_start: Callable[[str, str], None] | None = None
     """Called with id and name of a container just before it starts: to attach to it."""
+    after_start: Callable[[str, str], None] | None = None
+    """Called as soon as it has: its log can be followed from then on."""
     dry: bool = False
     started: list[str] = field(default_factory=list)
     """Ids of the containers that were started, made or found running, in that order."""
@@ -37,6 +39,8 @@ class Containers:
     def create(self, service: str, name: str, body: dict[str, Any]) -> str:
         """Makes a container with its configs and secrets; its id."""
         created: dict[str, Any] = self.client.post("/containers/create", {"name": name}, body)
+        for warning in created.get("Warnings") or ():
+            self.report(f"Container {name}", warning, "warning")
         if self.project is not None:
             copy_in(self.client, self.project, service, created["Id"])
         return str(created["Id"])
@@ -87,6 +91,8 @@ class Containers:
         if self.before_start is not None:
             self.before_start(container, name)
         self.client.post(f"/containers/{container}/start")
+        if self.after_start is not None:
+            self.after_start(container, name)
         self._hooks(container, service, "post_start")
 
     def stop(self, container: str, service: str, name: str = "", *, quiet: bool = False) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+from wherry.compose.errors import ComposeError
 from wherry.compose.source import KeyPath, Override, Reset, error_at
 
 Converter: TypeAlias = "Callable[[Any, At], Any]"
@@ -20,14 +21,19 @@ Converter: TypeAlias = "Callable[[Any, At], Any]"
 
 @dataclass(frozen=True)
 class At:
-    """Where a value stands: its path, the lines of the file, and the folder that relative paths start from."""
+    """Where a value stands: its path, the lines of the file, and the folder that relative paths start from.
+
+    Without a folder, paths stay as they are written. `lenient` lets values through that hold a variable and cannot be
+    converted before it is known.
+    """
 
     path: KeyPath
     lines: dict[KeyPath, tuple[Path, int]]
-    folder: Path
+    folder: Path | None
+    lenient: bool = False
 
     def __truediv__(self, part: str | int) -> "At":
-        return At((*self.path, part), self.lines, self.folder)
+        return At((*self.path, part), self.lines, self.folder, self.lenient)
 
     def fail(self, message: str) -> NoReturn:
         raise error_at(self.lines, message, self.path)
@@ -102,6 +108,11 @@ def tagged(convert: Converter, value: Any, at: At) -> Any:
         return Override(convert(value.value, at))
     if isinstance(value, Reset):
         return Reset(None)
+    if at.lenient and isinstance(value, str) and "$" in value:
+        try:
+            return convert(value, at)
+        except ComposeError:
+            return value
     return convert(value, at)
 
 
@@ -109,7 +120,7 @@ def list_of(convert: Converter) -> Converter:
     def check(value: Any, at: At) -> list[Any]:
         if not isinstance(value, list):
             at.fail(f"must be an array, not {kind(value)}")
-        found: list[Any] = [convert(item, at / index) for index, item in enumerate(value)]
+        found: list[Any] = [tagged(convert, item, at / index) for index, item in enumerate(value)]
         return found
 
     return check
@@ -139,27 +150,29 @@ def map_of(convert: Converter, null: Any = None) -> Converter:
     return check
 
 
-def mapping(fields: Mapping[str, Converter], *, required: tuple[str, ...] = ()) -> Converter:
+@dataclass(frozen=True)
+class mapping:
     """A mapping with the keys of `fields` only; null values of known keys are dropped."""
 
-    def check(value: Any, at: At) -> dict[str, Any]:
+    fields: Mapping[str, Converter]
+    required: tuple[str, ...] = ()
+
+    def __call__(self, value: Any, at: At) -> dict[str, Any]:
         if not isinstance(value, dict):
             at.fail(f"must be a mapping, not {kind(value)}")
         found: dict[str, Any] = {}
         for key, item in value.items():
-            if key in fields:
+            if key in self.fields:
                 if item is not None:
-                    found[key] = tagged(fields[key], item, at / key)
+                    found[key] = tagged(self.fields[key], item, at / key)
             elif key.startswith("x-"):
                 found[key] = item
             else:
-                (at / key).fail(f"additional properties '{key}' not allowed{suggestion(key, fields)}")
-        for key in required:
+                (at / key).fail(f"additional properties '{key}' not allowed{suggestion(key, self.fields)}")
+        for key in self.required:
             if key not in found:
                 at.fail(f"missing property '{key}'")
         return found
-
-    return check
 
 
 def suggestion(key: str, known: Mapping[str, Any]) -> str:
@@ -189,7 +202,9 @@ def labels(value: Any, at: At) -> dict[str, str]:
 
 
 def command(value: Any, at: At) -> list[str]:
-    """A list, or a string that is split as a shell would."""
+    """A list, or a string that is split as a shell would; `command: true` is the program of that name."""
+    if isinstance(value, bool | int | float):
+        return [scalar(value, at)]
     if isinstance(value, str):
         try:
             return shlex.split(value)
@@ -213,7 +228,9 @@ _DURATION_UNITS = {
 
 
 def nanoseconds(text: str) -> int:
-    """`1m30s` in nanoseconds. Raises ValueError."""
+    """`1m30s` in nanoseconds; `0` needs no unit. Raises ValueError."""
+    if text == "0":
+        return 0
     found, end = 0.0, 0
     for match in _DURATION.finditer(text):
         if match.start() != end:
@@ -229,11 +246,21 @@ def duration(value: Any, at: At) -> str:
     """A duration such as `1m30s`, kept as it is written; a bare number is refused as Docker Compose does."""
     text = scalar(value, at)
     try:
-        if text != "0":
-            nanoseconds(text)
+        nanoseconds(text)
     except ValueError as error:
         at.fail(f'time: {error}: a number and a unit such as "30s" is needed')
     return text
+
+
+def microseconds(value: Any, at: At) -> str:
+    """A number of microseconds, also as a duration such as `50ms`; as a string of digits."""
+    text = scalar(value, at)
+    if re.fullmatch(r"-?\d+", text):
+        return text
+    try:
+        return str(nanoseconds(text) // 1000)
+    except ValueError as error:
+        at.fail(f"time: {error}: a number of microseconds or a duration is needed")
 
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?b)?", re.IGNORECASE)
@@ -243,6 +270,8 @@ def size_bytes(text: str) -> int:
     """`512m`, `1.5GB`, `100` (bytes) with units of 1024. Raises ValueError."""
     match = _SIZE.fullmatch(text.strip())
     if not match:
+        raise ValueError(f"invalid size: '{text}'")
+    if len(match[1]) > 20:
         raise ValueError(f"invalid size: '{text}'")
     return int(float(match[1]) * 1024 ** (" kmgtp".index(match[2].lower() or " ")))
 
@@ -260,10 +289,15 @@ def size(value: Any, at: At) -> str:
 
 def path(value: Any, at: At) -> str:
     """A path made absolute: relative to the file's folder, `~` to the home directory."""
-    return absolute(string(value, at), at.folder)
+    text = string(value, at)
+    if "\0" in text:
+        at.fail("must be a path: it holds a null byte")
+    return absolute(text, at.folder)
 
 
-def absolute(text: str, folder: Path) -> str:
+def absolute(text: str, folder: Path | None) -> str:
     import os
 
+    if folder is None:
+        return text
     return os.path.normpath(folder / os.path.expanduser(text))

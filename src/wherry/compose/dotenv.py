@@ -111,10 +111,23 @@ def _quoted(text: str, start: int, name: str, file: Path | str, line: int) -> tu
 
 def read(path: Path, environment: Mapping[str, str]) -> dict[str, str | None]:
     """`parse` of a file. Raises ComposeError when it cannot be read."""
+    return parse(_text(path), path, environment)
+
+
+def read_raw(path: Path, environment: Mapping[str, str]) -> dict[str, str | None]:
+    """`format: raw`: all that follows the first `=` of a line is the value, quotes and dollar signs too."""
+    found: dict[str, str | None] = {}
+    for line in _text(path).splitlines():
+        if line.strip() and not line.startswith("#"):
+            name, equals, value = line.partition("=")
+            found[name.strip()] = value if equals else None
+    return found
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ComposeError(f"env file {path} not found: no such file or directory") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ComposeError(f"env file {path} cannot be read: {error}") from None
-    return parse(text, path, environment)

@@ -38,7 +38,7 @@ _IPAM = mapping(
         "options": map_of(scalar),
     }
 )
-_NETWORK = mapping(
+NETWORK = mapping(
     {
         "name": string,
         "driver": string,
@@ -52,10 +52,10 @@ _NETWORK = mapping(
         "labels": labels,
     }
 )
-_VOLUME = mapping(
+VOLUME = mapping(
     {"name": string, "driver": string, "driver_opts": map_of(scalar), "external": external, "labels": labels}
 )
-_CONTENT = {
+CONTENT = {
     "name": string,
     "file": path,
     "environment": string,
@@ -69,7 +69,7 @@ _CONTENT = {
 
 
 def _content(kind: str) -> Any:
-    checked = mapping(_CONTENT)
+    checked = mapping(CONTENT)
 
     def check(value: Any, at: At) -> dict[str, Any]:
         found: dict[str, Any] = checked(value, at)
@@ -104,8 +104,8 @@ file = mapping(
         "name": string,
         "include": include,
         "services": map_of(service),
-        "networks": map_of(optional(_NETWORK), null=_empty),
-        "volumes": map_of(optional(_VOLUME), null=_empty),
+        "networks": map_of(optional(NETWORK), null=_empty),
+        "volumes": map_of(optional(VOLUME), null=_empty),
         "configs": map_of(_content("config")),
         "secrets": map_of(_content("secret")),
         "models": map_of(lambda value, at: value),

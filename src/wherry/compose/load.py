@@ -4,20 +4,23 @@ Each file goes through parse → interpolate → convert to the canonical form �
 ones before it; so every rule after conversion sees long forms only. Nothing here asks the engine anything.
 """
 
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wherry.compose import dotenv, file_fields
+from wherry.compose.check import check
+from wherry.compose.complete import complete
 from wherry.compose.convert import At
 from wherry.compose.errors import ComposeError
 from wherry.compose.interpolate import InterpolationError, expand
 from wherry.compose.merge import merge, strip
-from wherry.compose.project import Project, implied_dependencies
-from wherry.compose.service_fields import UNHONOURED
-from wherry.compose.source import KeyPath, Override, Reset, Source, parse
+from wherry.compose.project import Project
+from wherry.compose.source import KeyPath, Override, Reset, Source, error_at, parse
+from wherry.compose.unsupported import not_honoured
 
 DEFAULT_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 OVERRIDE_FILES = (
@@ -56,10 +59,23 @@ def normalize_name(text: str) -> str:
     return re.sub(r"[^-_a-z0-9]", "", text.lower()).lstrip("_-")
 
 
+@dataclass(frozen=True)
+class Steps:
+    """Which steps of loading are taken: `config` can leave each of them out."""
+
+    interpolate: bool = True
+    resolve_paths: bool = True
+    normalize: bool = True
+    """Real names for networks and volumes, and the default network."""
+    read_env_files: bool = True
+    check: bool = True
+
+
 @dataclass
 class _Loader:
     directory: Path
     environment: dict[str, str]
+    steps: Steps = field(default_factory=Steps)
     warnings: list[str] = field(default_factory=list)
     lines: dict[KeyPath, tuple[Path, int]] = field(default_factory=dict)
     texts: dict[Path, str] = field(default_factory=dict)
@@ -79,25 +95,29 @@ class _Loader:
             self.include(merged, entry, (*including, *paths))
         return merged
 
-    def sources(self, path: Path) -> list[Source]:
+    def sources(self, path: Path, named_at: Callable[[str], ComposeError] = ComposeError) -> list[Source]:
+        """The documents of a file. `named_at(message)` is the error for one that cannot be read."""
         text = self.texts.get(path)
         if text is None:
             try:
                 text = path.read_text(encoding="utf-8")
             except FileNotFoundError:
-                raise ComposeError(f"open {path}: no such file or directory") from None
-            except (OSError, UnicodeDecodeError) as error:
-                raise ComposeError(f"{path} cannot be read: {error}") from None
+                raise named_at(f"open {path}: no such file or directory") from None
+            except OSError as error:
+                raise named_at(f"open {path}: {(error.strerror or str(error)).lower()}") from None
+            except UnicodeDecodeError as error:
+                raise ComposeError(f"not a text file: {error}", file=path) from None
         found = list(parse(text, path))
         if not any(source.data for source in found):
             raise ComposeError("empty compose file", file=path)
         return found
 
     def convert(self, source: Source, folder: Path) -> dict[str, Any]:
-        data = self.interpolate(source.data, source, ())
+        data = self.interpolate(source.data, source, ()) if self.steps.interpolate else source.data
         if "version" in data:
             self.warn(f"{source.file}: the attribute `version` is obsolete, it will be ignored, please remove it")
-        converted: dict[str, Any] = file_fields.file(data, At((), source.lines, folder))
+        at = At((), source.lines, folder if self.steps.resolve_paths else None, not self.steps.interpolate)
+        converted: dict[str, Any] = file_fields.file(data, at)
         converted.pop("version", None)
         for name in converted.get("services") or {}:
             if not re.fullmatch(r"[a-zA-Z0-9._-]+", name):
@@ -117,6 +137,10 @@ class _Loader:
         if isinstance(value, Override):
             return Override(self.interpolate(value.value, source, path))
         return value
+
+    def error(self, message: str, path: KeyPath) -> ComposeError:
+        """A ComposeError that names the line of `path` in whichever file said it."""
+        return error_at(self.lines, message, path)
 
     def unset(self, name: str) -> None:
         self.warn(f'The "{name}" variable is not set. Defaulting to a blank string.')
@@ -145,9 +169,9 @@ class _Loader:
             return service
         wanted = wanted.value if isinstance(wanted, Override) else wanted
         other, other_services = source, services
-        if "file" in wanted and Path(wanted["file"]) != source.file:
-            file = Path(wanted["file"])
-            other = self.sources(file)[0]
+        file = self.directory / wanted.get("file", source.file)
+        if file != source.file:
+            other = self.sources(file, lambda message: source.error(message, path))[0]
             other_services = self.convert(other, file.parent).get("services") or {}
         if wanted["service"] not in other_services:
             raise source.error(f"cannot extend service \"{name}\" in {source.file}: service \"{wanted['service']}\" "
@@ -159,20 +183,25 @@ class _Loader:
     # -- include
 
     def include(self, merged: dict[str, Any], entry: dict[str, Any], including: tuple[Path, ...]) -> None:
-        paths = [Path(path) for path in entry["path"]]
+        paths = [self.directory / path for path in entry["path"]]
         if any(path in including for path in paths):
             listed = " -> ".join(str(path) for path in (*including, *paths))
-            raise ComposeError(f"include cycle detected: {listed}")
-        directory = Path(entry.get("project_directory") or paths[0].parent)
-        env_files = [Path(path) for path in entry.get("env_file") or ()]
+            raise self.error(f"include cycle detected: {listed}", ("include",))
+        for path in paths:
+            self.sources(path, lambda message: self.error(message, ("include",)))
+        directory = self.directory / (entry.get("project_directory") or paths[0].parent)
+        env_files = [self.directory / path for path in entry.get("env_file") or ()]
+        for file in env_files:
+            if not os.path.isfile(file):
+                raise self.error(f"env file {file} not found: no such file or directory", ("include",))
         environment = read_environment(directory, env_files or None, self.environment)
-        inner = _Loader(directory, environment, self.warnings)
+        inner = _Loader(directory, environment, self.steps, self.warnings)
         included = inner.load(paths, including)
         for section in _SECTIONS:
             for name, definition in (included.get(section) or {}).items():
                 ours = merged.setdefault(section, {})
                 if name in ours and ours[name] != definition:
-                    raise ComposeError(f"{section}.{name} conflicts with imported resource", file=paths[0])
+                    raise self.error(f"conflicts with imported resource of {paths[0]}", (section, name))
                 ours[name] = definition
         for key, place in inner.lines.items():
             self.lines.setdefault(key, place)
@@ -188,15 +217,16 @@ def load(
     enable: Iterable[str] = (),
     texts: Mapping[Path, str] | None = None,
     compatible: bool = False,
+    steps: Steps = Steps(),
 ) -> Project:
     """The project of `files` (absolute paths). `environment` as `read_environment` gives it; `name` wins over all.
 
     `texts` holds the content of files that are not on disk (`-f -`). The profiles of the services in `enable` are on,
-    as those of services named on a command line are. `compatible` names containers as Docker Compose 1 did.
-    Raises ComposeError.
+    as those of services named on a command line are. `compatible` names containers as Docker Compose 1 did;
+    `steps` leaves some of the work out. Raises ComposeError.
     """
     directory = directory or files[0].parent
-    loader = _Loader(directory, dict(environment), texts=dict(texts or {}))
+    loader = _Loader(directory, dict(environment), steps, texts=dict(texts or {}))
     project_name = _project_name(name, files, directory, loader)
     loader.environment.setdefault("COMPOSE_PROJECT_NAME", project_name)
     merged = loader.load(files)
@@ -222,36 +252,13 @@ def load(
         lines=loader.lines,
         separator="_" if compatible else "-",
     )
-    for service in services:
-        _complete_service(project, service, services[service])
-    _complete_resources(project)
-    check(project)
+    complete(project, services, read_env_files=steps.read_env_files, normalize=steps.normalize)
+    if steps.check and steps.interpolate:  # what is not known yet cannot be checked
+        check(project)
     for service, definition in project.services.items():
-        for key, lost in _not_honoured(project, definition):
+        for key, lost in not_honoured(project, definition):
             loader.warn(f"services.{service}.{key} is not honoured: {lost}")
     return project
-
-
-def _not_honoured(project: Project, definition: dict[str, Any]) -> list[tuple[str, str]]:
-    """(key, what is lost) for all that a service says and containers will not have."""
-    found = [(key, UNHONOURED[key]) for key in sorted(UNHONOURED.keys() & definition.keys())]
-    resources = (definition.get("deploy") or {}).get("resources") or {}
-    for part in ("limits", "reservations"):
-        for key, lost in (("devices", "no GPU runtime"), ("generic_resources", "no resources of that kind")):
-            if (resources.get(part) or {}).get(key):
-                found.append((f"deploy.resources.{part}.{key}", lost))
-    for name, network in (definition.get("networks") or {}).items():
-        if (network or {}).get("interface_name"):
-            found.append((f"networks.{name}.interface_name", "interfaces are named by the engine"))
-    for kind, section in (("configs", project.configs), ("secrets", project.secrets)):
-        for grant in definition.get(kind) or ():
-            if section[grant["source"]].get("file"):
-                said = [key for key in ("uid", "gid", "mode") if key in grant]
-                found += [(f"{kind}.{grant['source']}.{key}", "the file is mounted as it is") for key in said]
-    for volume in definition.get("volumes") or ():
-        if (volume.get("bind") or {}).get("recursive"):
-            found.append((f"volumes.{volume['target']}.bind.recursive", "mounts below it are always taken along"))
-    return found
 
 
 def _words(text: str) -> list[str]:
@@ -285,138 +292,3 @@ def _project_name(given: str | None, files: Sequence[Path], directory: Path, loa
     if not found:
         raise ComposeError("project name must not be empty: give one with -p or `name:`")
     return found
-
-
-def _complete_service(project: Project, name: str, service: dict[str, Any]) -> None:
-    """Reads env_file and label_file, resolves valueless variables, and joins the default network."""
-    from_files: dict[str, str | None] = {}
-    for entry in service.pop("env_file", ()):
-        path = Path(entry["path"])
-        if not path.exists():
-            if entry["required"]:
-                raise project.error(f"env file {path} not found: stat {path}: no such file or directory",
-                                    ("services", name, "env_file"))  # fmt: skip
-            continue
-        if entry.get("format") == "raw":
-            pairs = (line.partition("=") for line in path.read_text().splitlines() if line and not line.startswith("#"))
-            from_files |= {key: value for key, _, value in pairs}
-        else:
-            from_files |= dotenv.read(path, project.environment)
-    environment = from_files | (service.get("environment") or {})
-    resolved = {key: project.environment.get(key) if value is None else value for key, value in environment.items()}
-    if environment:
-        service["environment"] = {key: value for key, value in resolved.items() if value is not None}
-    for label_file in service.pop("label_file", ()):
-        read = dotenv.read(Path(label_file), {})
-        service["labels"] = {key: value or "" for key, value in read.items()} | service.get("labels", {})
-    if "build" in service and service["build"].get("args"):
-        args = service["build"]["args"]
-        service["build"]["args"] = {
-            key: project.environment.get(key) if value is None else value for key, value in args.items()
-        }
-    if "network_mode" in service and service.get("networks"):
-        raise project.error(
-            "service declares mutually exclusive `network_mode` and `networks`: invalid compose project",
-            ("services", name, "network_mode"),
-        )
-    if "network_mode" not in service and not service.get("networks"):
-        service["networks"] = {"default": None}
-
-
-def _complete_resources(project: Project) -> None:
-    """Gives every network and volume its real name, and adds the default network where it is used."""
-    everything = [*project.services.values(), *project.disabled.values()]
-    if any("default" in (service.get("networks") or {}) for service in everything):
-        project.networks.setdefault("default", {})
-    for section in (project.networks, project.volumes, project.configs, project.secrets):
-        for key, definition in section.items():
-            external = definition.get("external")
-            if isinstance(external, dict):
-                definition["name"] = external.get("name", key)
-                definition["external"] = True
-            elif external:
-                definition.setdefault("name", key)
-            else:
-                definition.pop("external", None)
-                definition.setdefault("name", f"{project.name}_{key}")
-
-
-def check(project: Project) -> None:
-    """Everything named must be there, and start order must exist. Raises ComposeError."""
-    for name, service in project.services.items():
-        place = ("services", name)
-        if not service.get("image") and not service.get("build"):
-            raise project.error(
-                f'service "{name}" has neither an image nor a build context specified: invalid compose project', place
-            )
-        _check_scale(project, name, service)
-        for network in service.get("networks") or {}:
-            if network not in project.networks:
-                raise project.error(f'service "{name}" refers to undefined network {network}: invalid compose project',
-                                    (*place, "networks"))  # fmt: skip
-        for volume in service.get("volumes") or ():
-            if volume["type"] == "volume" and volume.get("source") and volume["source"] not in project.volumes:
-                raise project.error(
-                    f'service "{name}" refers to undefined volume {volume["source"]}: invalid compose project',
-                    (*place, "volumes"),
-                )
-        for kind, known in (("configs", project.configs), ("secrets", project.secrets)):
-            for grant in service.get(kind) or ():
-                if grant["source"] not in known:
-                    raise project.error(
-                        f'service "{name}" refers to undefined {kind[:-1]} {grant["source"]}: invalid compose project',
-                        (*place, kind),
-                    )
-                if known[grant["source"]].get("external"):
-                    name_there = known[grant["source"]].get("name", grant["source"])
-                    raise project.error(f"unsupported external {kind[:-1]} {name_there}", (kind, grant["source"]))
-        _check_dependencies(project, name, service)
-    _check_cycles(project)
-
-
-def _check_scale(project: Project, name: str, service: dict[str, Any]) -> None:
-    replicas = (service.get("deploy") or {}).get("replicas")
-    scale = service.get("scale")
-    if scale is not None and replicas is not None and scale != replicas:
-        raise project.error("can't set distinct values on 'scale' and 'deploy.replicas': invalid compose project",
-                            ("services", name, "scale"))  # fmt: skip
-    if (scale if scale is not None else replicas or 1) > 1 and service.get("container_name"):
-        raise project.error(
-            f"can't set container_name and {name} as container name must be unique: invalid compose project",
-            ("services", name, "container_name"),
-        )
-
-
-def _check_dependencies(project: Project, name: str, service: dict[str, Any]) -> None:
-    place = ("services", name, "depends_on")
-    for other, how in (service.get("depends_on") or {}).items():
-        if other in project.services or (other in project.disabled and not how["required"]):
-            continue
-        if other in project.disabled:
-            raise project.error(f'service "{name}" depends on "{other}", whose profiles are not enabled: '
-                                "invalid compose project", place)  # fmt: skip
-        if how["required"]:
-            raise project.error(
-                f'service "{name}" depends on undefined service "{other}": invalid compose project', place
-            )
-    for other in implied_dependencies(service):
-        if other not in project.services and other not in project.disabled:
-            raise project.error(f'service "{name}" depends on undefined service "{other}": invalid compose project',
-                                ("services", name))  # fmt: skip
-
-
-def _check_cycles(project: Project) -> None:
-    done: set[str] = set()
-
-    def visit(name: str, chain: tuple[str, ...]) -> None:
-        if name in chain:
-            cycle = " -> ".join([*chain[chain.index(name) :], name])
-            raise project.error(f"dependency cycle detected: {cycle}", ("services", name, "depends_on"))
-        if name in done or name not in project.services:
-            return
-        for other in project.dependencies(name):
-            visit(other, (*chain, name))
-        done.add(name)
-
-    for name in project.services:
-        visit(name, ())

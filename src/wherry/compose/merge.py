@@ -9,7 +9,9 @@ other sequences hold each value once. `!reset` takes a key away, `!override` rep
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from wherry.compose.source import KeyPath, Override, Reset
+from wherry.compose.source import KeyPath, Override, Reset, untagged
+
+strip = untagged
 
 _REPLACED = {"command", "entrypoint", "test"}
 _UNIQUE_BY: dict[str, Callable[[Any], Hashable]] = {
@@ -63,14 +65,3 @@ def _joined(base: list[Any], later: list[Any], identity: Callable[[Any], Hashabl
     for item in [*base, *later]:
         found[identity(item)] = item
     return list(found.values())
-
-
-def strip(value: Any) -> Any:
-    """`value` without tags: what is to be reset is left out, what overrides stands for itself."""
-    if isinstance(value, Override):
-        return strip(value.value)
-    if isinstance(value, dict):
-        return {key: strip(item) for key, item in value.items() if not isinstance(item, Reset)}
-    if isinstance(value, list):
-        return [strip(item) for item in value]
-    return value

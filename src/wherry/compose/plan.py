@@ -15,6 +15,7 @@ from wherry.compose.errors import ComposeError
 from wherry.compose.project import Project, implied_dependencies
 from wherry.compose.resources import changed_networks, network_steps, volume_steps
 from wherry.compose.steps import Observed, Step, Wishes, is_oneoff, name_of, number_of
+from wherry.compose.unsupported import refuse
 
 
 def wanted_services(project: Project, asked: Collection[str], *, no_deps: bool = False) -> list[str]:
@@ -69,6 +70,7 @@ class _Planner:
                     f'services.{service}: container name "{self.project.services[service]["container_name"]}" '
                     "must be unique: it cannot be scaled"
                 )
+        refuse(self.project, self.services)
         check_ports(self.project, self.services, self.wishes.scale)
         self.orphans()
         self.steps += network_steps(self.project, self.services, self.observed, self.fresh_networks)

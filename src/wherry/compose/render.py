@@ -6,8 +6,13 @@ from typing import Any
 from wherry.compose.project import Project
 
 
-def model(project: Project, services: Sequence[str], *, everything: bool = False) -> dict[str, Any]:
-    """The whole as plain data: `name`, `services`, and of networks, volumes, configs and secrets those in use."""
+def model(
+    project: Project, services: Sequence[str], *, everything: bool = False, escape: bool = True
+) -> dict[str, Any]:
+    """The whole as plain data: `name`, `services`, and of networks, volumes, configs and secrets those in use.
+
+    `escape` doubles dollar signs, so that what is read again gives the same.
+    """
     chosen = {name: _service(project.services[name]) for name in sorted(services)}
     found: dict[str, Any] = {"name": project.name, "services": chosen}
     for section, used in (
@@ -18,7 +23,7 @@ def model(project: Project, services: Sequence[str], *, everything: bool = False
                 volume["source"]
                 for one in chosen.values()
                 for volume in one.get("volumes") or ()
-                if volume["type"] == "volume" and "source" in volume
+                if isinstance(volume, dict) and volume["type"] == "volume" and "source" in volume
             },
         ),
         ("configs", {grant["source"] for one in chosen.values() for grant in one.get("configs") or ()}),
@@ -29,7 +34,7 @@ def model(project: Project, services: Sequence[str], *, everything: bool = False
         if shown:
             found[section] = shown
     found |= {key: project.extensions[key] for key in sorted(project.extensions)}
-    whole: dict[str, Any] = escaped(found)
+    whole: dict[str, Any] = escaped(found) if escape else found
     return whole
 
 

@@ -1,15 +1,16 @@
 """The keys of a service, each with its converter: the whole `services` section of the Compose specification.
 
-https://docs.docker.com/reference/compose-file/services/. Keys whose meaning Wherry cannot honour are in the table too
-where it can at least carry them (`UNHONOURED` lists those, each with what is lost), so that no valid file is refused;
-the caller warns of them by name.
+https://docs.docker.com/reference/compose-file/services/. Keys whose meaning Wherry cannot honour are in the table too,
+so that every valid file can be read: `unsupported.py` says which are warned of, and which refused when it is to run.
 """
 
 import re
 from typing import Any
 
+from wherry.compose.build_fields import build
 from wherry.compose.convert import (
     At,
+    Converter,
     absolute,
     boolean,
     command,
@@ -21,6 +22,7 @@ from wherry.compose.convert import (
     list_of,
     map_of,
     mapping,
+    microseconds,
     number,
     one_of,
     one_or_list,
@@ -30,90 +32,22 @@ from wherry.compose.convert import (
     size,
     string,
 )
+from wherry.compose.port_fields import expose, ports
+from wherry.compose.shared_fields import extra_hosts, grant, ulimit
 
-UNHONOURED = {
-    "credential_spec": "Windows only",
-    "isolation": "Windows only",
-    "cpu_count": "Windows only",
-    "cpu_percent": "Windows only",
-    "models": "no model runner",
-    "provider": "no provider plugins",
-    "use_api_socket": "the engine's socket is not shared with containers",
-    "gpus": "no GPU runtime",
-    "storage_opt": "the overlay snapshotter has no size limit",
+
+def permissions(value: Any, at: At) -> int:
+    """A file mode as a number: as YAML has it, or the octal digits of a string."""
+    text = value if isinstance(value, str) else ""
+    return int(text.removeprefix("0o"), 8) if re.fullmatch(r"(0o)?[0-7]{1,5}", text) else integer(value, at)
+
+
+_BIND_OPTIONS = {
+    "propagation": one_of("shared", "rshared", "slave", "rslave", "private", "rprivate"),
+    "create_host_path": boolean,
+    "selinux": one_of("z", "Z"),
+    "recursive": one_of("enabled", "disabled", "writable", "readonly"),
 }
-
-
-def port(value: Any, at: At) -> list[dict[str, Any]]:
-    """`[host_ip:][published:]target[/protocol]`, with ranges, as one entry per target port, or the long form."""
-    if isinstance(value, dict):
-        found = _PORT(value, at)
-        found.setdefault("mode", "ingress")
-        found.setdefault("protocol", "tcp")
-        return [found]
-    return _short_ports(scalar(value, at), at)
-
-
-_PORT = mapping(
-    {
-        "name": string,
-        "mode": string,
-        "host_ip": string,
-        "target": integer,
-        "published": scalar,
-        "protocol": string,
-        "app_protocol": string,
-    },
-    required=("target",),
-)
-
-
-def _short_ports(text: str, at: At) -> list[dict[str, Any]]:
-    rest, _, protocol = text.partition("/")
-    protocol = (protocol or "tcp").lower()
-    if protocol not in ("tcp", "udp", "sctp"):
-        at.fail(f"Invalid proto: {protocol}")
-    host_ip = published = ""
-    if rest.startswith("["):  # an IPv6 address
-        host_ip, closed, rest = rest[1:].partition("]:")
-        if not closed:
-            at.fail(f"Invalid ip address: {text}")
-        published, _, target = rest.rpartition(":")
-    else:
-        front, _, target = rest.rpartition(":")
-        host_ip, _, published = front.rpartition(":")
-    targets = _port_range(target, at, text)
-    entries: list[dict[str, Any]] = []
-    outside = _port_range(published, at, text) if published else []
-    if outside and len(outside) != len(targets) and len(targets) != 1:
-        at.fail(f"Invalid ranges specified for container and host Ports: {target} and {published}")
-    for index, inside in enumerate(targets):
-        entry: dict[str, Any] = {"mode": "ingress", "target": inside, "protocol": protocol}
-        if host_ip:
-            entry["host_ip"] = host_ip
-        if outside:
-            entry["published"] = published if len(targets) == 1 else str(outside[index])
-        entries.append(entry)
-    return entries
-
-
-def _port_range(text: str, at: At, whole: str) -> list[int]:
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    if not match:
-        at.fail(f"Invalid containerPort: {whole}" if text else f"No port specified: {whole}<empty>")
-    first, last = int(match[1]), int(match[2] or match[1])
-    if not (0 < first <= last <= 65535):
-        at.fail(f"Invalid port range: {text}")
-    return list(range(first, last + 1))
-
-
-def ports(value: Any, at: At) -> list[dict[str, Any]]:
-    if not isinstance(value, list):
-        at.fail(f"must be an array, not {kind(value)}")
-    return [entry for index, item in enumerate(value) for entry in port(item, at / index)]
-
-
-_BIND_OPTIONS = {"propagation": string, "create_host_path": boolean, "selinux": string, "recursive": string}
 _VOLUME = mapping(
     {
         "type": one_of("bind", "volume", "tmpfs", "npipe", "cluster", "image"),
@@ -123,10 +57,10 @@ _VOLUME = mapping(
         "consistency": string,
         "bind": mapping(_BIND_OPTIONS),
         "volume": mapping({"nocopy": boolean, "subpath": string, "labels": labels}),
-        "tmpfs": mapping({"size": size, "mode": integer}),
+        "tmpfs": mapping({"size": size, "mode": permissions}),
         "image": mapping({"subpath": string}),
     },
-    required=("type",),
+    required=("type", "target"),
 )
 _VOLUME_MODES = {"ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent"}
 _PROPAGATION = {"shared", "rshared", "slave", "rslave", "private", "rprivate"}
@@ -136,8 +70,13 @@ def volume(value: Any, at: At) -> dict[str, Any]:
     """`[source:]target[:mode]` or the long form; relative sources become absolute paths."""
     if isinstance(value, dict):
         found: dict[str, Any] = _VOLUME(value, at)
-        if found["type"] == "bind" and found.get("source"):
+        if found["type"] in ("bind", "image", "npipe", "cluster") and not found.get("source"):
+            at.fail(f"missing property 'source': a mount of type {found['type']} needs one")
+        if found["type"] == "tmpfs" and found.get("source"):
+            (at / "source").fail("a mount of type tmpfs has no source")
+        if found["type"] == "bind":
             found["source"] = absolute(found["source"], at.folder)
+            found["bind"] = {"create_host_path": True} | (found.get("bind") or {})
         return found
     parts = string(value, at).split(":")
     if len(parts) > 3 or not parts[-1]:
@@ -166,26 +105,6 @@ def volume(value: Any, at: At) -> dict[str, Any]:
         elif mode not in _VOLUME_MODES:
             at.fail(f"invalid spec: {value}: unknown option: {mode}")
     return found
-
-
-def grant(value: Any, at: At) -> dict[str, Any]:
-    """A config or secret of a service: its name, or the long form."""
-    if isinstance(value, str):
-        return {"source": value}
-    found: dict[str, Any] = mapping(
-        {"source": string, "target": string, "uid": scalar, "gid": scalar, "mode": file_mode}, required=("source",)
-    )(value, at)
-    return found
-
-
-def file_mode(value: Any, at: At) -> str:
-    """A file mode as an octal string; a number in the file was written in octal or is taken as decimal."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"0{value:o}"
-    text = scalar(value, at)
-    if not re.fullmatch(r"0?o?[0-7]{1,4}", text):
-        at.fail(f"invalid file mode {text!r}")
-    return text
 
 
 def env_file(value: Any, at: At) -> list[dict[str, Any]]:
@@ -247,29 +166,6 @@ def networks(value: Any, at: At) -> dict[str, Any]:
     return found
 
 
-def extra_hosts(value: Any, at: At) -> dict[str, list[str]]:
-    """`name:address`, `name=address`, or a mapping; one name may have several addresses."""
-    found: dict[str, list[str]] = {}
-    if isinstance(value, dict):
-        for name, addresses in value.items():
-            found[str(name)] = [one.strip("[]") for one in one_or_list(string)(addresses, at / name)]
-        return found
-    for index, item in enumerate(list_of(string)(value, at)):
-        name, separator, address = item.partition("=")
-        if not separator:
-            name, separator, address = item.partition(":")
-        if not separator or not name or not address:
-            (at / index).fail(f"bad host name '{item}': name=address is needed")
-        found.setdefault(name, []).append(address.strip("[]"))
-    return found
-
-
-def ulimit(value: Any, at: At) -> Any:
-    if isinstance(value, dict):
-        return mapping({"soft": integer, "hard": integer}, required=("soft", "hard"))(value, at)
-    return integer(value, at)
-
-
 def device(value: Any, at: At) -> dict[str, str]:
     """`source[:target[:permissions]]`; a name with `=` is a CDI device."""
     if isinstance(value, dict):
@@ -306,18 +202,15 @@ HEALTHCHECK = mapping(
         "start_interval": duration,
     }
 )
-_HOOK = mapping(
-    {
-        "command": command,
-        "user": scalar,
-        "privileged": boolean,
-        "working_dir": string,
-        "environment": key_values,
-        "per_replica": boolean,
-        "image": string,
-    },
-    required=("command",),
-)
+_HOOK_FIELDS = {
+    "command": command,
+    "user": scalar,
+    "privileged": boolean,
+    "working_dir": string,
+    "environment": key_values,
+}
+HOOK = mapping(_HOOK_FIELDS, required=("command",))
+PRE_START = mapping({**_HOOK_FIELDS, "image": string, "per_replica": boolean})
 LOGGING = mapping({"driver": string, "options": map_of(scalar)})
 _DEVICE_REQUEST = mapping(
     {
@@ -328,13 +221,32 @@ _DEVICE_REQUEST = mapping(
         "options": key_values,
     }
 )
+
+
+def decimal(value: Any, at: At) -> str:
+    """A number as it is written."""
+    number(value, at)
+    return scalar(value, at)
+
+
 _RESOURCES = {
-    "cpus": scalar,
+    "cpus": decimal,
     "memory": size,
     "pids": integer,
     "devices": list_of(_DEVICE_REQUEST),
     "generic_resources": list_of(lambda value, at: value),
 }
+MAX_REPLICAS = 10_000
+
+
+def replicas(value: Any, at: At) -> int:
+    """How many containers of a service; more than any machine runs is a slip, refused before it is planned."""
+    count = integer(value, at)
+    if not 0 <= count <= MAX_REPLICAS:
+        at.fail(f"must be between 0 and {MAX_REPLICAS}, not {count}")
+    return count
+
+
 _UPDATE = mapping(
     {
         "parallelism": integer,
@@ -349,7 +261,7 @@ DEPLOY = mapping(
     {
         "mode": one_of("global", "replicated", "replicated-job", "global-job"),
         "endpoint_mode": string,
-        "replicas": integer,
+        "replicas": replicas,
         "labels": labels,
         "rollback_config": _UPDATE,
         "update_config": _UPDATE,
@@ -379,69 +291,10 @@ _WATCH = mapping(
         "ignore": one_or_list(string),
         "include": one_or_list(string),
         "initial_sync": boolean,
-        "exec": _HOOK,
+        "exec": HOOK,
     },
     required=("path", "action"),
 )
-
-
-def context(value: Any, at: At) -> str:
-    """A build context: a folder (made absolute), or an address that the builder is to judge."""
-    text = string(value, at)
-    return text if re.match(r"[a-z+]+://|git@|github\.com/", text) else absolute(text, at.folder)
-
-
-def additional_contexts(value: Any, at: At) -> dict[str, str]:
-    found = {}
-    for name, source in labels(value, at).items():
-        remote = re.match(r"[a-z+-]+:", source)
-        found[name] = source if remote else absolute(source, at.folder)
-    return found
-
-
-def ssh(value: Any, at: At) -> dict[str, str | None]:
-    return key_values([value] if isinstance(value, str) else value, at)
-
-
-_BUILD = mapping(
-    {
-        "context": context,
-        "dockerfile": string,
-        "dockerfile_inline": string,
-        "args": key_values,
-        "ssh": ssh,
-        "labels": labels,
-        "cache_from": list_of(string),
-        "cache_to": list_of(string),
-        "no_cache": boolean,
-        "no_cache_filter": one_or_list(string),
-        "additional_contexts": additional_contexts,
-        "network": string,
-        "provenance": scalar,
-        "sbom": scalar,
-        "pull": boolean,
-        "target": string,
-        "shm_size": size,
-        "extra_hosts": extra_hosts,
-        "isolation": string,
-        "privileged": boolean,
-        "secrets": list_of(grant),
-        "tags": list_of(string),
-        "ulimits": map_of(ulimit),
-        "platforms": list_of(string),
-        "entitlements": list_of(string),
-    }
-)
-
-
-def build(value: Any, at: At) -> dict[str, Any]:
-    found: dict[str, Any] = {"context": context(value, at)} if isinstance(value, str) else _BUILD(value, at)
-    found.setdefault("context", str(at.folder))
-    if "dockerfile_inline" in found and "dockerfile" in found:
-        at.fail("can't have both dockerfile and dockerfile_inline")
-    if "dockerfile_inline" not in found:
-        found.setdefault("dockerfile", "Dockerfile")
-    return found
 
 
 def extends(value: Any, at: At) -> dict[str, str]:
@@ -458,12 +311,19 @@ def restart(value: Any, at: At) -> str:
     return text
 
 
+def profile(value: Any, at: At) -> str:
+    text = string(value, at)
+    if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", text):
+        at.fail(f"invalid profile name {text!r}: it must begin with a letter or digit, followed by those, _, . or -")
+    return text
+
+
 def pull_policy(value: Any, at: At) -> str:
     text = string(value, at)
     if text.startswith("every_"):
         duration(text.removeprefix("every_"), at)
-    elif text not in ("always", "never", "missing", "if_not_present", "build", "daily", "weekly"):
-        known = "always, never, missing, build, daily, weekly, every_<duration>"
+    elif text not in ("always", "never", "missing", "if_not_present", "build", "daily", "weekly", "refresh"):
+        known = "always, never, missing, build, refresh, daily, weekly, every_<duration>"
         at.fail(f'invalid pull_policy "{text}": must be one of {known}')
     return "missing" if text == "if_not_present" else text
 
@@ -476,10 +336,10 @@ def gpus(value: Any, at: At) -> Any:
     return value if value == "all" else list_of(_DEVICE_REQUEST)(value, at)
 
 
-_WEIGHT = mapping({"path": string, "weight": integer})
-_RATE = mapping({"path": string, "rate": size})
+_WEIGHT = mapping({"path": string, "weight": integer}, required=("path", "weight"))
+_RATE = mapping({"path": string, "rate": size}, required=("path", "rate"))
 
-SERVICE_FIELDS = {
+SERVICE_FIELDS: dict[str, Converter] = {
     "annotations": labels,
     "attach": boolean,
     "blkio_config": mapping(
@@ -499,10 +359,10 @@ SERVICE_FIELDS = {
     "container_name": string,
     "cpu_count": integer,
     "cpu_percent": number,
-    "cpu_period": scalar,
-    "cpu_quota": scalar,
-    "cpu_rt_period": scalar,
-    "cpu_rt_runtime": scalar,
+    "cpu_period": microseconds,
+    "cpu_quota": microseconds,
+    "cpu_rt_period": microseconds,
+    "cpu_rt_runtime": microseconds,
     "cpu_shares": integer,
     "cpus": number,
     "cpuset": scalar,
@@ -519,7 +379,7 @@ SERVICE_FIELDS = {
     "entrypoint": command,
     "env_file": env_file,
     "environment": key_values,
-    "expose": list_of(scalar),
+    "expose": expose,
     "extends": extends,
     "external_links": list_of(string),
     "extra_hosts": extra_hosts,
@@ -549,16 +409,18 @@ SERVICE_FIELDS = {
     "pids_limit": integer,
     "platform": string,
     "ports": ports,
-    "post_start": list_of(_HOOK),
-    "pre_stop": list_of(_HOOK),
+    "post_start": list_of(HOOK),
+    "pre_start": list_of(PRE_START),
+    "pre_stop": list_of(HOOK),
     "privileged": boolean,
-    "profiles": list_of(string),
-    "provider": mapping({"type": string, "options": lambda value, at: value}),
+    "profiles": list_of(profile),
+    "provider": mapping({"type": string, "options": lambda value, at: value}, required=("type",)),
     "pull_policy": pull_policy,
+    "pull_refresh_after": duration,
     "read_only": boolean,
     "restart": restart,
     "runtime": string,
-    "scale": integer,
+    "scale": replicas,
     "secrets": list_of(grant),
     "security_opt": list_of(string),
     "shm_size": size,

@@ -68,6 +68,17 @@ def show(path: KeyPath) -> str:
     return text
 
 
+def untagged(value: Any) -> Any:
+    """`value` without tags: what is to be reset is left out, what overrides stands for itself."""
+    if isinstance(value, Override):
+        return untagged(value.value)
+    if isinstance(value, dict):
+        return {key: untagged(item) for key, item in value.items() if not isinstance(item, Reset)}
+    if isinstance(value, list):
+        return [untagged(item) for item in value if not isinstance(item, Reset)]
+    return value
+
+
 class _Loader(yaml.CSafeLoader):
     """CSafeLoader with the scalars of YAML 1.2's core schema."""
 
@@ -136,7 +147,8 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, path)
         if isinstance(node, yaml.SequenceNode):
-            return [self.build(child, (*path, index)) for index, child in enumerate(node.value)]
+            # A sequence merges as a whole, so that tags on what is in it say no more than what they stand for.
+            return untagged([self.build(child, (*path, index)) for index, child in enumerate(node.value)])
         return self.mapping(node, path)
 
     def scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:

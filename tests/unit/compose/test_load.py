@@ -184,5 +184,5 @@ def test_other_errors(project: Loaded, text: str, message: str) -> None:
 
 
 def test_an_include_may_not_say_something_else_of_the_same_thing(project: Loaded) -> None:
-    with pytest.raises(ComposeError, match=r"services\.a conflicts with imported resource"):
+    with pytest.raises(ComposeError, match=r"services\.a: conflicts with imported resource of .*/o\.yaml"):
         project("include: [o.yaml]\nservices: {a: {image: x}}", files={"o.yaml": "services: {a: {image: y}}"})

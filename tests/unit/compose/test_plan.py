@@ -7,6 +7,7 @@ import pytest
 
 from wherry.compose import names
 from wherry.compose.errors import ComposeError
+from wherry.compose.images import ImageWishes, plan_images
 from wherry.compose.plan import plan_up, wanted_services
 from wherry.compose.project import Project
 from wherry.compose.steps import Observed, Step, Wishes
@@ -212,3 +213,24 @@ def test_down_keeps_volumes_orphans_and_what_is_external(project: Loaded) -> Non
     assert names_of == ["shop-a-1", "shop_default"]
     everything = plan_down("shop", found, observed, TeardownWishes(remove_orphans=True))
     assert [step.name for step in everything] == ["shop-a-1", "shop-b-1", "shop_default"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "age", "pulls"),
+    [
+        ("daily", 86_300.0, False),
+        ("daily", 86_500.0, True),
+        ("weekly", 86_500.0, False),
+        ("every_1h30m", 5_300.0, False),
+        ("every_1h30m", 5_500.0, True),
+        ("refresh, pull_refresh_after: 2h", 7_100.0, False),
+        ("refresh, pull_refresh_after: 2h", 7_300.0, True),
+        ("always", 0.0, True),
+        ("missing", 1e9, False),
+        ("never", 1e9, False),
+    ],
+)
+def test_images_are_pulled_again_when_they_are_old(project: Loaded, policy: str, age: float, pulls: bool) -> None:
+    found = project(f"services: {{a: {{image: x, pull_policy: {policy}}}}}")
+    steps = plan_images(found, ["a"], Observed(images={"x": "sha256:1"}), ImageWishes(), {"x": age})
+    assert [step.id for step in steps] == (["pull x"] if pulls else [])

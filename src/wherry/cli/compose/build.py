@@ -43,6 +43,7 @@ def build(
 ) -> None:
     """Build or rebuild services."""
     from wherry.cli.compose.convergence import BuildOutput, silent_output
+    from wherry.compose.build_wishes import with_context_services
     from wherry.compose.convert import size_bytes
     from wherry.compose.images import Images
     from wherry.compose.names import image_name
@@ -61,7 +62,7 @@ def build(
         elif name in project.environment:
             values[name] = project.environment[name]
     wanted = list(wanted_services(project, services, no_deps=not with_dependencies))
-    chosen = [one for one in wanted if project.services[one].get("build")]
+    chosen = [one for one in with_context_services(project, wanted) if project.services[one].get("build")]
     if not chosen:
         session.warn("No services to build")
         return

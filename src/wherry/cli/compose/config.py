@@ -14,12 +14,13 @@ from wherry.compose.errors import ComposeError
 @click.option("--hash", "hashes", metavar="SERVICES", help="Print the service config hash, one per line ('*': all).")
 @click.option("--images", is_flag=True, help="Print the image names, one per line.")
 @click.option("--networks", is_flag=True, help="Print the network names, one per line.")
-@click.option("--no-consistency", is_flag=True, help="Not supported.")
-@click.option("--no-interpolate", is_flag=True, help="Not supported.")
-@click.option("--no-normalize", is_flag=True, help="Not supported.")
-@click.option("--no-path-resolution", is_flag=True, help="Not supported.")
-@click.option("--lock-image-digests", is_flag=True, help="Not supported.")
-@click.option("--resolve-image-digests", is_flag=True, help="Not supported.")
+@click.option("--no-consistency", is_flag=True, help="Don't check model consistency.")
+@click.option("--no-env-resolution", is_flag=True, help="Don't resolve service env files.")
+@click.option("--no-interpolate", is_flag=True, help="Don't interpolate environment variables.")
+@click.option("--no-normalize", is_flag=True, help="Don't normalize compose model.")
+@click.option("--no-path-resolution", is_flag=True, help="Don't resolve file paths.")
+@click.option("--lock-image-digests", is_flag=True, help="Produces an override file with image digests.")
+@click.option("--resolve-image-digests", is_flag=True, help="Pin image tags to digests.")
 @click.option("-o", "--output", type=click.Path(), help="Save to file (default to stdout).")
 @click.option("--plan", "show_plan", is_flag=True, help="Print what `up` would do, and why (Wherry's own).")
 @click.option("--profiles", is_flag=True, help="Print the profile names, one per line.")
@@ -37,6 +38,7 @@ def config(
     images: bool,
     networks: bool,
     no_consistency: bool,
+    no_env_resolution: bool,
     no_interpolate: bool,
     no_normalize: bool,
     no_path_resolution: bool,
@@ -53,26 +55,24 @@ def config(
 ) -> None:
     """Parse, resolve and render compose file in canonical format."""
     from wherry.compose import names
+    from wherry.compose.load import Steps
     from wherry.compose.plan import wanted_services
     from wherry.compose.render import model, to_yaml
 
-    for option, given in (
-        ("--no-consistency", no_consistency),
-        ("--no-interpolate", no_interpolate),
-        ("--no-normalize", no_normalize),
-        ("--no-path-resolution", no_path_resolution),
-        ("--lock-image-digests", lock_image_digests),
-        ("--resolve-image-digests", resolve_image_digests),
-    ):
-        if given:
-            raise ComposeError(f"config {option} is not supported")
     if variables:
         from wherry.cli.compose.listing import table
         from wherry.cli.compose.variables import rows
 
         _write(table(rows(session.files)), output)
         return
-    project = session.load(services)
+    steps = Steps(
+        interpolate=not no_interpolate,
+        resolve_paths=not no_path_resolution,
+        normalize=not no_normalize,
+        read_env_files=not no_env_resolution,
+        check=not no_consistency,
+    )
+    project = session.load(services, steps=steps)
     lines: list[str] | None = None
     if quiet:
         return
@@ -100,11 +100,21 @@ def config(
     if lines is not None:
         _write("".join(f"{line}\n" for line in lines), output)
         return
-    found = model(project, wanted_services(project, services), everything=session.options.all_resources)
+    wanted = wanted_services(project, services)
+    if resolve_image_digests or lock_image_digests:
+        for service in wanted:
+            if project.services[service].get("image"):
+                project.services[service]["image"] = pinned(session, project.services[service]["image"])
+    found = model(project, wanted, everything=session.options.all_resources, escape=not no_interpolate)
+    if lock_image_digests:
+        found = {
+            "services": {name: {"image": one["image"]} for name, one in found["services"].items() if "image" in one}
+        }
     if form == "json":
         # Docker Compose writes these two even when they are not given.
         found["services"] = {
-            name: {"command": None, "entrypoint": None, **one} for name, one in found["services"].items()
+            name: one if lock_image_digests else {"command": None, "entrypoint": None, **one}
+            for name, one in found["services"].items()
         }
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n" if form == "json" else to_yaml(found)
     _write(text, output)
@@ -122,6 +132,21 @@ def plan_lines(session: Session, services: tuple[str, ...]) -> list[str]:
     observed = observe(session.client, project.name, project, wanted)
     images = plan_images(project, wanted, observed, ImageWishes(), image_ages(session.client, project, wanted))
     return [step.line() for step in [*images, *plan_up(project, observed, Wishes(services=services))]]
+
+
+def pinned(session: Session, image: str) -> str:
+    """`image` with the digest that its registry has for it now. Raises DockerError."""
+    from urllib.parse import quote
+
+    from wherry.compose.credentials import auth_header
+    from wherry.compose.images import split_reference
+
+    name, tag = split_reference(image)
+    if tag.startswith("sha256:"):
+        return image
+    path = f"/distribution/{quote(f'{name}:{tag}', safe='/:@')}/json"
+    about = session.client.call("GET", path, headers=auth_header(image)).json()
+    return f"{name}:{tag}@{about['Descriptor']['digest']}"
 
 
 def _write(text: str, output: str | None) -> None:

@@ -16,10 +16,12 @@ from wherry.compose.images import Images, ImageWishes, image_ages, plan_images
 from wherry.compose.names import image_name
 from wherry.compose.observe import containers, images, observe
 from wherry.compose.plan import orphans, plan_up, wanted_services
+from wherry.compose.preflight import check_files
 from wherry.compose.project import Project
 from wherry.compose.report import silent
 from wherry.compose.resources import resource_warnings
 from wherry.compose.steps import Observed, Step, Wishes, name_of
+from wherry.compose.unsupported import refuse
 
 
 @dataclass
@@ -45,7 +47,10 @@ class Convergence:
         Raises ComposeError or DockerError.
         """
         services = wanted_services(self.project, self.wishes.services, no_deps=self.wishes.no_deps)
+        if self.session.client.host.startswith("unix://"):
+            check_files(self.project, services)
         observed = observe(self.session.client, self.project.name, self.project, services)
+        refuse(self.project, services)
         observed = self.ensure_images(services, observed)
         for message in resource_warnings(self.project, services, observed):
             self.session.warn(message)

@@ -44,7 +44,7 @@ def events(session: Session, as_json: bool, since: str | None, until: str | None
                 "action": event["Action"],
                 "attributes": shown,
             }
-            click.echo(json.dumps(told))
+            click.echo(json.dumps(told, separators=(",", ":")))
         else:
             listed = ", ".join(f"{key}={value}" for key, value in sorted(shown.items()))
             stamp = moment.strftime("%Y-%m-%d %H:%M:%S.%f")

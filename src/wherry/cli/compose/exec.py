@@ -35,7 +35,7 @@ def exec_(
     command: tuple[str, ...],
 ) -> None:
     """Execute a command in a running container."""
-    from wherry.cli.compose.terminal import join, keep_size
+    from wherry.cli.compose.terminal import console_size, join, keep_size
 
     session: Session = context.obj
     container = session.one_container(service, index)
@@ -56,7 +56,8 @@ def exec_(
     if detach:
         client.post(f"/exec/{identity}/start", body={"Detach": True, "Tty": False})
         return
-    stream = client.hijack(f"/exec/{identity}/start", body={"Detach": False, "Tty": is_tty})
+    size = {"ConsoleSize": console_size()} if is_tty else {}
+    stream = client.hijack(f"/exec/{identity}/start", body={"Detach": False, "Tty": is_tty, **size})
     if is_tty:
         keep_size(client, f"/exec/{identity}/resize")
     join(stream, stdin=interactive, is_tty=is_tty)

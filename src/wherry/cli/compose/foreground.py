@@ -4,6 +4,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from wherry.cli.compose.ordered import stop_all
 from wherry.cli.compose.session import Session
 from wherry.compose import names
 from wherry.compose.log_printer import LogPrinter
-from wherry.compose.log_streams import Follower, event_container, short_name
+from wherry.compose.log_streams import Follower, event_container, moment, short_name
 from wherry.compose.project import Project
 from wherry.compose.steps import Step
 from wherry.docker_api.client import DockerError
@@ -35,6 +36,8 @@ class Foreground:
     happened: "queue.SimpleQueue[dict[str, Any] | None]" = field(default_factory=queue.SimpleQueue)
     labels: dict[str, str] = field(default_factory=dict)
     """What each attached container is called, by id."""
+    begun: str = field(default_factory=lambda: f"{time.time():.9f}")
+    """What was logged before belongs to an earlier run."""
     printer: LogPrinter = field(init=False)
     follower: Follower = field(init=False)
 
@@ -46,6 +49,8 @@ class Foreground:
         """The exit code: 0, that of the service asked for, or 130 after Ctrl-C."""
         containers = self.convergence.containers
         containers.before_start = self.attach
+        if self.timestamps:
+            containers.after_start = self.follow
         containers.hook_output = lambda service, data: self.printer.feed(f"{service} ->", 1, data)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
@@ -77,10 +82,13 @@ class Foreground:
             return
         shape = {"Names": ["/" + name], "Labels": labels, "Id": container}
         self.labels[container] = short_name(shape, self.project.name, self.project.separator)
-        if self.timestamps:
-            self.follower.follow(container, self.labels[container], tail="0")
-        else:
+        if not self.timestamps:
             self.follower.attach(container, self.labels[container])
+
+    def follow(self, container: str, name: str) -> None:
+        """Only logs have timestamps, and only what has started has a log."""
+        if container in self.labels:
+            self.follower.follow(container, self.labels[container], since=self.begun)
 
     def listen(self) -> None:
         try:
@@ -109,7 +117,7 @@ class Foreground:
             elif event["Action"] == "die" and container in running:
                 code = event["Actor"]["Attributes"].get("exitCode", "0")
                 restarting = self.lives(container)
-                self.report_exit(container, code, restarting=restarting)
+                self.report_exit(container, code, restarting=moment(event) if restarting else "")
                 if restarting:
                     continue
                 running.discard(container)
@@ -123,7 +131,7 @@ class Foreground:
         if found["Labels"].get(names.SERVICE) in self.watched and found["Labels"].get(names.ONEOFF) != "True":
             name = short_name(found, self.project.name, self.project.separator)
             self.labels[found["Id"]] = name
-            self.follower.follow(found["Id"], name, since=f"{event['time']}")
+            self.follower.follow(found["Id"], name, since=moment(event))
             running.add(found["Id"])
 
     def lives(self, container: str) -> bool:
@@ -134,7 +142,8 @@ class Foreground:
             return False
         return bool(state["Running"] or state["Restarting"] or state["Paused"])
 
-    def report_exit(self, container: str, code: str | None, *, restarting: bool = False) -> None:
+    def report_exit(self, container: str, code: str | None, *, restarting: str = "") -> None:
+        """`restarting` says since when, for one that its restart policy starts again."""
         if not restarting:
             self.follower.finish(container)
         if container not in self.labels:
@@ -143,7 +152,7 @@ class Foreground:
         self.printer.note(f"{self.labels[container]} exited with code {shown}{' (restarting)' if restarting else ''}")
         if restarting:
             self.follower.finish(container)
-            self.follower.follow(container, self.labels[container], tail="0")
+            self.follower.follow(container, self.labels[container], since=restarting)
 
     def exit_code(self, container: str) -> int:
         try:

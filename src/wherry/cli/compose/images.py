@@ -42,7 +42,7 @@ def images(session: Session, form: str, quiet: bool, services: tuple[str, ...]) 
         found = dict.fromkeys(row["ID"].removeprefix("sha256:") for row in rows)
         click.echo("".join(f"{one}\n" for one in found), nl=False)
     elif form == "json":
-        click.echo(json.dumps(rows))
+        click.echo(json.dumps(rows, separators=(",", ":")))
     else:
         for row in rows:
             row["ID"] = row["ID"].removeprefix("sha256:")[:12]

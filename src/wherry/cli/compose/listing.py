@@ -11,7 +11,7 @@ def formatted(rows: list[dict[str, Any]], columns: dict[str, str], form: str) ->
     if form in ("", "table", "pretty"):
         return table([list(columns), *([str(row[key]) for key in columns.values()] for row in rows)])
     if form == "json":
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
     from wherry.cli.format.gotemplate import DOCKER_FUNCTIONS, Template, TemplateError
 
     text = form.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")

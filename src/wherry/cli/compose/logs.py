@@ -37,7 +37,7 @@ def logs(
     from wherry.cli.compose.foreground import write
     from wherry.cli.format.units import parse_moment
     from wherry.compose.log_printer import LogPrinter
-    from wherry.compose.log_streams import Follower, event_container, print_logs, short_name
+    from wherry.compose.log_streams import Follower, event_container, moment, print_logs, short_name
     from wherry.compose.names import ONEOFF, SERVICE
     from wherry.compose.steps import name_of, number_of
 
@@ -80,7 +80,7 @@ def logs(
             labels[found["Id"]] = short_name(found, name, separator)
             running.add(found["Id"])
             follower.finish(found["Id"], 1.0)
-            follower.follow(found["Id"], labels[found["Id"]], since=str(event["time"]), tail="all")
+            follower.follow(found["Id"], labels[found["Id"]], since=moment(event), tail="all")
         elif event["Action"] == "die" and found["Id"] in running:
             follower.finish(found["Id"])
             running.discard(found["Id"])

@@ -39,7 +39,7 @@ def ls(session: Session, everything: bool, filters: tuple[str, ...], form: str, 
     if quiet:
         click.echo("".join(f"{row['Name']}\n" for row in rows), nl=False)
     elif form == "json":
-        click.echo(json.dumps(rows))
+        click.echo(json.dumps(rows, separators=(",", ":")))
     else:
         click.echo(
             formatted(rows, {"NAME": "Name", "STATUS": "Status", "CONFIG FILES": "ConfigFiles"}, "table"), nl=False

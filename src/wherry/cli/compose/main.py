@@ -82,7 +82,12 @@ class ComposeGroup(LazyGroup):
             leave(end.exit_code)
         except DockerError as error:
             message = f"Error response from daemon: {error.message}"
-        except (ComposeError, CannotConnect, InterpolationError) as error:
+        except CannotConnect as error:
+            from wherry.cli import hints
+
+            found = ctx.find_object(Session)
+            message = f"{error}\n{hints.engine(found.client.host) if found else ''}".rstrip()
+        except (ComposeError, InterpolationError) as error:
             message = str(error)
         except KeyboardInterrupt:
             message = ""
@@ -158,6 +163,8 @@ def compose(
         click.echo(context.get_help())
         context.exit()
     above = context.find_object(Instance)
+    if above:
+        os.environ["WHERRY_ROOT"], os.environ["WHERRY_RUN"] = str(above.root), str(above.run)
     context.obj = Session(
         Options(
             files=files,

@@ -23,6 +23,8 @@ def ports(container: dict[str, Any]) -> str:
 
 def row(container: dict[str, Any]) -> dict[str, Any]:
     """What `--format json` prints of a container."""
+    from datetime import datetime
+
     from wherry.cli.format.units import ago
     from wherry.compose.names import PROJECT, SERVICE
     from wherry.compose.steps import name_of
@@ -42,9 +44,10 @@ def row(container: dict[str, Any]) -> dict[str, Any]:
         for port in container.get("Ports") or ()
     ]
     labels = container["Labels"]
+    created = datetime.fromtimestamp(container["Created"]).astimezone()
     return {
         "Command": f'"{container["Command"]}"',
-        "CreatedAt": container["Created"],
+        "CreatedAt": created.strftime("%Y-%m-%d %H:%M:%S %z %Z"),
         "ExitCode": int(code) if code.isdigit() else 0,
         "Health": health,
         "ID": container["Id"],
@@ -127,6 +130,8 @@ def render(shown: list[dict[str, Any]], form: str, *, no_trunc: bool) -> str:
         found = row(container)
         command = container["Command"]
         found["Command"] = f'"{command}"' if no_trunc or len(command) <= 20 else f'"{command[:19]}…"'
+        if not no_trunc:
+            found["ID"] = found["ID"][:12]
         rows.append(found)
     columns = {
         "NAME": "Name",

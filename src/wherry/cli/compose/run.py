@@ -56,7 +56,9 @@ def before_run(session: Session, project: Project, service: str, options: dict[s
     from wherry.compose.observe import observe
     from wherry.compose.resources import network_steps, volume_steps
     from wherry.compose.steps import Observed, Wishes
+    from wherry.compose.unsupported import refuse
 
+    refuse(project, [service])
     needed = [] if options["no_deps"] else [one for one in project.dependencies(service) if one in project.services]
     images = ImageWishes(options["build"], False, "" if options["pull"] == "policy" else options["pull"])
     quiet = {"quiet_build": options["quiet_build"] or options["quiet"], "quiet_pull": options["quiet_pull"]}
@@ -85,7 +87,8 @@ def overrides(
 
     from wherry.compose import dotenv
     from wherry.compose.convert import At
-    from wherry.compose.service_fields import port, volume
+    from wherry.compose.port_fields import port
+    from wherry.compose.service_fields import volume
 
     definition = project.services[service]
     at = At((), {}, Path.cwd())
@@ -133,7 +136,7 @@ def run_container(
     session: Session, project: Project, service: str, changes: dict[str, Any], options: dict[str, Any]
 ) -> int:
     """Makes the container, joins it, and gives its exit code."""
-    from wherry.cli.compose.terminal import join, keep_size
+    from wherry.cli.compose.terminal import console_size, join, keep_size
     from wherry.compose.container import create_body
     from wherry.compose.names import SLUG, image_name
     from wherry.compose.observe import containers, images
@@ -161,6 +164,8 @@ def run_container(
     stdin = bool(changes["stdin_open"]) and not options["detach"]
     body |= {"AttachStdin": stdin, "AttachStdout": True, "AttachStderr": True, "StdinOnce": stdin}
     body["OpenStdin"] = stdin
+    if changes["tty"]:
+        body["HostConfig"]["ConsoleSize"] = console_size()
     if options["remove"] and options["detach"]:
         body["HostConfig"]["AutoRemove"] = True
     session.progress(f"Container {name}", "Creating")

@@ -15,6 +15,7 @@ from wherry.docker_api.client import DockerClient
 
 if TYPE_CHECKING:
     from wherry.compose.containers import Containers
+    from wherry.compose.load import Steps
     from wherry.compose.project import Project
     from wherry.compose.steps import Observed
 
@@ -160,9 +161,11 @@ class Session:
         """What standard input says, where it is one of the files."""
         return {STDIN: sys.stdin.read()} if STDIN in self.files else {}
 
-    def load(self, services: Sequence[str] = (), *, all_profiles: bool = False) -> "Project":
+    def load(
+        self, services: Sequence[str] = (), *, all_profiles: bool = False, steps: "Steps | None" = None
+    ) -> "Project":
         """The project of the files; profiles of `services` are on. Raises ComposeError. Warnings are printed."""
-        from wherry.compose.load import load
+        from wherry.compose.load import Steps, load
 
         compatible = self.options.compatible or self.environment.get("COMPOSE_COMPATIBILITY", "") in ("1", "true")
         project = load(
@@ -174,6 +177,7 @@ class Session:
             enable=services,
             texts=self.texts,
             compatible=compatible,
+            steps=steps or Steps(),
         )
         for message in project.warnings:
             self.warn(message)

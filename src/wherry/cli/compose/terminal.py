@@ -22,10 +22,18 @@ def raw(active: bool) -> Iterator[None]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     try:
-        tty.setraw(descriptor)
+        tty.setraw(descriptor, termios.TCSANOW)  # what has been typed already is not lost
         yield
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def console_size() -> list[int]:
+    """Rows and columns of the terminal, for a body's `ConsoleSize`: so the first program in there knows it at once."""
+    with contextlib.suppress(OSError):
+        size = os.get_terminal_size(sys.stdout.fileno())
+        return [size.lines, size.columns]
+    return [0, 0]
 
 
 def keep_size(client: DockerClient, path: str) -> None:

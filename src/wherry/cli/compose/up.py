@@ -8,12 +8,16 @@ from wherry.compose.errors import ComposeError
 
 def parse_scale(values: tuple[str, ...]) -> dict[str, int]:
     """`SERVICE=NUM` each. Raises ComposeError."""
+    from wherry.compose.service_fields import MAX_REPLICAS
+
     found = {}
     for value in values:
         name, equals, count = value.partition("=")
         if not equals or not name or not count.isdigit():
             raise ComposeError(f"invalid --scale option {value!r}. Should be SERVICE=NUM")
         found[name] = int(count)
+        if found[name] > MAX_REPLICAS:
+            raise ComposeError(f"invalid --scale option {value!r}. At most {MAX_REPLICAS} containers can be asked for")
     return found
 
 
