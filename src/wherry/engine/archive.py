@@ -164,7 +164,8 @@ def _bind_volumes(root: int, container: Container) -> None:
             continue
         target = make_directory(f"/proc/self/fd/{root}", point["Destination"])
         try:
-            mounts.bind(point["Source"], f"/proc/self/fd/{target}", read_only=not point["RW"])
+            # By its path, for the descriptor goes on leading below what is mounted over it; nothing runs in there.
+            mounts.bind(point["Source"], os.readlink(f"/proc/self/fd/{target}"), read_only=not point["RW"])
         finally:
             os.close(target)
 

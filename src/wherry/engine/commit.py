@@ -9,6 +9,7 @@ import orjson
 
 from wherry.engine.errors import Conflict, InvalidParameter
 from wherry.engine.model import Container
+from wherry.host.units import parse_duration
 
 if TYPE_CHECKING:
     from wherry.engine.containers import Containers
@@ -99,17 +100,40 @@ def apply_change(config: dict[str, Any], line: str) -> None:
         base = config.get("WorkingDir") or "/"
         config["WorkingDir"] = rest if rest.startswith("/") else f"{base.rstrip('/')}/{rest}"
     elif instruction == "HEALTHCHECK":
+        times: dict[str, Any] = {}
+        while rest.startswith("--"):
+            flag, _, rest = rest.partition(" ")
+            times |= _health_flag(flag)
+            rest = rest.lstrip()
         kind, _, command = rest.partition(" ")
         if kind.upper() == "NONE":
             config["Healthcheck"] = {"Test": ["NONE"]}
         elif kind.upper() == "CMD" and command:
             parsed = _command(command.strip())
             shell = not command.strip().startswith("[")
-            config["Healthcheck"] = {"Test": ["CMD-SHELL", command.strip()] if shell else ["CMD", *parsed]}
+            config["Healthcheck"] = {"Test": ["CMD-SHELL", command.strip()] if shell else ["CMD", *parsed], **times}
         else:
             raise InvalidParameter(f"Unknown type {kind!r} in HEALTHCHECK (try CMD)")
     else:
         config["User" if instruction == "USER" else "StopSignal"] = rest
+
+
+_HEALTH_TIMES = {
+    "--interval": "Interval", "--timeout": "Timeout", "--start-period": "StartPeriod",
+    "--start-interval": "StartInterval",
+}  # fmt: skip
+
+
+def _health_flag(flag: str) -> dict[str, int]:
+    name, _, value = flag.partition("=")
+    try:
+        if name == "--retries":
+            return {"Retries": int(value)}
+        if name in _HEALTH_TIMES:
+            return {_HEALTH_TIMES[name]: parse_duration(value)}
+    except ValueError as error:
+        raise InvalidParameter(str(error)) from None
+    raise InvalidParameter(f"unknown flag: {name.removeprefix('--')}")
 
 
 def _command(text: str) -> list[str]:

@@ -1,26 +1,24 @@
 """`engine.containers`: every verb of Docker's `/containers`, on API-shaped dictionaries.
 
-This file is the entrance; the work is in the files that it names: register, create, lifecycle, streams, logs, stats,
-archive, inspect, listing. `ref` is a name, an id or the unique beginning of one.
+This file is the entrance; the work is in the files that it names: register, create, holdings, lifecycle, update,
+streams, logs, stats, archive, inspect, listing. `ref` is a name, an id or the unique beginning of one.
 """
 
 import asyncio
 import contextlib
-import shutil
 import sqlite3
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wherry.engine import create, inspect, links, listing, logs, mountpoints, naming, resources
-from wherry.engine.errors import Conflict, EngineError, InvalidParameter, NotFound, NotModified
+from wherry.engine import create, holdings, inspect, links, listing, logs, mountpoints, naming
+from wherry.engine.errors import Conflict, InvalidParameter, NotFound, NotModified
 from wherry.engine.filters import Filters, filters_from
 from wherry.engine.lifecycle import Lifecycle
 from wherry.engine.model import Container
 from wherry.engine.networks.types import ContainerView, NetworkSandbox
 from wherry.engine.register import Register
 from wherry.engine.streams import Attachment, Frame
-from wherry.host import mounts
 
 if TYPE_CHECKING:
     from wherry.engine.engine import Engine
@@ -44,6 +42,8 @@ class Containers(Register):
         Raises InvalidParameter, NotFound ("No such image: …"), Conflict (name taken).
         """
         engine = self.engine
+        # Most are started at once.
+        engine.cgroup_moves.expect()
         image = engine.images.resolve(str(body.get("Image") or ""))
         facts = create.ImageFacts(image.id, image.container_config, image.chain_id or "")
         chosen = create.choose_name(name, self.id_of_name)
@@ -58,6 +58,7 @@ class Containers(Register):
                 layout=engine.layout,
                 runtimes=engine.runtimes,
                 volumes_from=self._mounts_of,
+                own=(engine.instance.root, self.lifecycle.bundles),
             )
             links.check(self, record.host_config)
             mountpoints.resolve_images(record.mounts, container_id, engine.images)
@@ -67,10 +68,10 @@ class Containers(Register):
             )
             container = Container(record)
             try:
-                await self._make(container)
+                await holdings.take(self, container)
                 await self.save(container)
             except BaseException:
-                await self._unmake(container)
+                await holdings.give_back(self, container)
                 raise
             self.register(container)
         finally:
@@ -84,46 +85,6 @@ class Containers(Register):
         except NotFound as error:
             # Not Docker's 404, which its client takes for a missing image.
             raise InvalidParameter(error.message) from None
-
-    async def _make(self, container: Container) -> None:
-        engine, record = self.engine, container.record
-
-        def files() -> None:
-            self.lifecycle.home(record.id).mkdir(parents=True, exist_ok=True)
-            if record.log_path:
-                Path(record.log_path).parent.mkdir(parents=True, exist_ok=True)
-            engine.images.snapshots.prepare(record.id, record.chain_id or None)
-            for point in mountpoints.images(record.mounts):
-                engine.images.snapshots.prepare(point["key"], point["chain"], init=False)
-
-        async with contextlib.AsyncExitStack() as held:
-            for chain in (record.chain_id or None, *(point["chain"] for point in mountpoints.images(record.mounts))):
-                await held.enter_async_context(engine.images.holding(chain))
-            await asyncio.to_thread(files)
-        await mountpoints.acquire(record.mounts, engine.volumes, record.id)
-
-    async def _unmake(self, container: Container) -> None:
-        for point in container.record.mounts:
-            if point["Type"] == "volume" and point.get("Name"):
-                self.engine.volumes.release(point["Name"], container.id)
-                if point.get("owned"):
-                    with contextlib.suppress(EngineError):
-                        await self.engine.volumes.remove(point["Name"])
-        await asyncio.to_thread(self._remove_files, container)
-
-    def _remove_files(self, container: Container) -> None:
-        self.engine.images.snapshots.remove(container.id)
-        for point in mountpoints.images(container.record.mounts):
-            self.engine.images.snapshots.remove(point["key"])
-        shutil.rmtree(self.lifecycle.home(container.id), ignore_errors=True)
-        bundle = self.lifecycle.bundle(container.id)
-        if bundle.exists():
-            mounts.unmount_under(bundle)
-            shutil.rmtree(bundle, ignore_errors=True)
-        if container.record.log_path:
-            logs.remove_files(Path(container.record.log_path))
-        with contextlib.suppress(FileNotFoundError):
-            (self.lifecycle.exits / container.id).unlink()
 
     async def remove(self, ref: str, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """`DELETE /containers/{id}`. Raises Conflict while it runs (not with `force`)."""
@@ -144,15 +105,23 @@ class Containers(Register):
             )
         if state.status == "removing":
             raise Conflict(f"removal of container {ref} is already in progress")
-        if state.running:
-            with contextlib.suppress(Conflict):
-                await self.lifecycle.kill(container, "SIGKILL")
-        async with container.lock:
-            if self._by_id.get(container.id) is not container:
-                if force:
-                    return
-                raise NotFound(f"No such container: {ref}")
-            await self.remove_locked(container, volumes=volumes)
+        while True:
+            if container.state.running:
+                with contextlib.suppress(Conflict):
+                    await self.lifecycle.kill(container, "SIGKILL")
+            async with container.lock:
+                if self._by_id.get(container.id) is not container:
+                    if force:
+                        return
+                    raise NotFound(f"No such container: {ref}")
+                if container.state.alive:
+                    # It was being started when we looked.
+                    if not force:
+                        raise Conflict(f'cannot remove container "/{container.name}": container is running: stop the '
+                                       "container before removing or force remove")  # fmt: skip
+                    continue
+                await self.remove_locked(container, volumes=volumes)
+                return
 
     async def auto_remove(self, container: Container) -> None:
         async with container.lock:
@@ -169,13 +138,8 @@ class Containers(Register):
         if container.restarter is not None:
             container.restarter.cancel()
             container.restarter = None
-        await asyncio.to_thread(self._remove_files, container)
-        for point in record.mounts:
-            if point["Type"] == "volume":
-                self.engine.volumes.release(point["Name"], record.id)
-                if volumes and point.get("owned"):
-                    with contextlib.suppress(EngineError):
-                        await self.engine.volumes.remove(point["Name"])
+        await asyncio.to_thread(holdings.remove_files, self, container)
+        await holdings.release_volumes(self, container, remove=volumes)
         await self.engine.database.run(
             lambda connection: connection.execute("DELETE FROM containers WHERE id = ?", (record.id,))
         )
@@ -286,42 +250,9 @@ class Containers(Register):
 
     async def update(self, ref: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """`POST /containers/{id}/update`: new limits and restart policy, at once. Returns `{"Warnings"}`."""
-        container = self.get(ref)
-        async with container.lock:
-            if container.state.status in ("removing", "dead"):
-                raise Conflict(f"Cannot update container {container.id}: Container is marked for removal and cannot be "
-                               '"update".')  # fmt: skip
-            changed = {**container.host_config}
-            for key, value in body.items():
-                if key == "RestartPolicy":
-                    if value and value.get("Name"):
-                        changed[key] = {"Name": value["Name"], "MaximumRetryCount": value.get("MaximumRetryCount") or 0}
-                elif value not in (None, 0, "", [], False):
-                    changed[key] = value
-                elif key == "PidsLimit" and value == 0:
-                    changed[key] = -1
-            create.check_restart_policy(changed)
-            self._check_memory_update(container, changed, body)
-            warnings = resources.check(changed, self.engine.layout, update=True)
-            if container.state.alive:
-                limits = resources.oci_resources(changed)
-                if limits.get("pids") == {"limit": -1}:
-                    # crun takes no limit for a number when it updates.
-                    del limits["pids"]
-                    await asyncio.to_thread(self.lifecycle.cgroup(container).unlimit_pids)
-                await self.lifecycle.runtime(container).update(container.id, limits)
-            container.record.host_config = changed
-            await self.save(container)
-        self.emit(container, "update")
-        return {"Warnings": warnings}
+        from wherry.engine import update
 
-    def _check_memory_update(self, container: Container, changed: dict[str, Any], body: Mapping[str, Any]) -> None:
-        memory, swap = changed.get("Memory") or 0, changed.get("MemorySwap") or 0
-        if body.get("Memory") and not body.get("MemorySwap") and 0 < swap < memory:
-            raise Conflict(
-                f"Cannot update container {container.id}: Memory limit should be smaller than already set memoryswap "
-                "limit, update the memoryswap at the same time"
-            )
+        return await update.update(self, self.get(ref), body)
 
     # --- streams ---
 
@@ -355,6 +286,11 @@ class Containers(Register):
         if not stream:
             attachment.end()
         return attachment
+
+    def left(self, ref: str) -> None:
+        """A client of `attach` typed its detach keys."""
+        with contextlib.suppress(NotFound):
+            self.emit(self.get(ref), "detach")
 
     async def logs(
         self,

@@ -6,8 +6,9 @@ Nothing is made here: what comes out is complete and valid, or an error. Specifi
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from wherry.engine import capabilities, mountpoints, naming, oci, resources
@@ -65,8 +66,12 @@ def build_record(
     layout: Layout,
     runtimes: Runtimes,
     volumes_from: Callable[[str], Iterable[mountpoints.MountPoint]],
+    own: Sequence[Path] = (),
 ) -> tuple[Record, list[str]]:
-    """A new record and the warnings for the client. Raises InvalidParameter and other EngineErrors."""
+    """A new record and the warnings for the client; `own` are the engine's own folders.
+
+    Raises InvalidParameter and other EngineErrors.
+    """
     config = _config(body)
     host_config = _host_config(body.get("HostConfig") or {}, layout, runtimes)
     if not body.get("WherryPod"):
@@ -81,7 +86,7 @@ def build_record(
     warnings += _check_host_config(host_config, layout)
     if not config["Hostname"] and not _shares_hostname(host_config):
         config["Hostname"] = container_id[:12]
-    points = mountpoints.plan(host_config, config, volumes_from)
+    points = mountpoints.plan(host_config, config, volumes_from, () if body.get("WherryPod") else own)
     endpoints = {
         network: dict(endpoint or {})
         for network, endpoint in ((body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}).items()
@@ -136,6 +141,7 @@ def merge_image(config: dict[str, Any], image: Mapping[str, Any]) -> None:
         config["WorkingDir"] = image.get("WorkingDir") or ""
     if image.get("Volumes"):
         config["Volumes"] = {**image["Volumes"], **(config["Volumes"] or {})}
+    config["Volumes"] = config["Volumes"] or None
     for key in ("StopSignal", "Shell"):
         if not config.get(key) and image.get(key):
             config[key] = image[key]
@@ -217,6 +223,11 @@ def _host_config(given: Mapping[str, Any], layout: Layout, runtimes: Runtimes) -
         "Name": policy.get("Name") or "no",
         "MaximumRetryCount": policy.get("MaximumRetryCount") or 0,
     }
+    if result["MemorySwappiness"] == -1:
+        result["MemorySwappiness"] = None
+    if result["Privileged"] or "host" in (result["PidMode"], result["IpcMode"]):
+        # Docker notes it on every machine; SELinux has no say where namespaces are shared.
+        result["SecurityOpt"] = [*(result["SecurityOpt"] or ()), "label=disable"]
     if not result["ShmSize"]:
         result["ShmSize"] = oci.DEFAULT_SHM
     log = result["LogConfig"] or {}

@@ -24,6 +24,7 @@ from wherry.engine.register import ExitListener
 from wherry.engine.runtime import Runtimes
 from wherry.engine.volumes import Volumes
 from wherry.host import cgroups, memory
+from wherry.host.cgroup_moves import CgroupMoves
 from wherry.host.database import Database
 from wherry.host.instance import Instance
 from wherry.images.store import ImageStore
@@ -31,7 +32,7 @@ from wherry.images.store import ImageStore
 
 class Engine:
     """Attributes: `containers`, `execs`, `images`, `networks`, `volumes`, `events`, and below them `instance`,
-    `database`, `layout` (cgroups) and `runtimes`."""
+    `database`, `layout` (cgroups), `cgroup_moves` and `runtimes`."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Engine:
         self.instance = instance
         self.database = database
         self.layout = layout
+        self.cgroup_moves = CgroupMoves(layout)
         self.images = images
         self.networks = networks
         self.volumes = volumes
@@ -109,6 +111,7 @@ class Engine:
         await self.containers.close()
         await self.networks.close()
         self.runtimes.close()
+        self.cgroup_moves.close()
         await asyncio.to_thread(self.database.close)
         os.close(self._lock)
 

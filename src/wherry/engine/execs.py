@@ -32,6 +32,9 @@ from wherry.host.inotify import Watch
 if TYPE_CHECKING:
     from wherry.engine.engine import Engine
 
+_CONSOLE_WAIT = 2.0
+"""Seconds for which the terminal of an ended exec is waited for. The runtime sends it before the command begins."""
+
 _KEEP = 300.0
 """Seconds for which an ended exec can be inspected."""
 
@@ -64,6 +67,7 @@ class Execs:
 
     async def create(self, ref: str, body: Mapping[str, Any]) -> str:
         """`POST /containers/{id}/exec`: the exec's id. Raises Conflict when the container does not run."""
+        self._engine.cgroup_moves.expect()
         container = self._engine.containers.get(ref)
         self._check_running(container)
         command = body.get("Cmd") or []
@@ -150,6 +154,12 @@ class Execs:
             "Pid": self._pid(found),
         }
 
+    def left(self, exec_id: str) -> None:
+        """A client of `start` typed its detach keys."""
+        with contextlib.suppress(NotFound):
+            found = self._get(exec_id)
+            self._engine.containers.emit(found.container, "exec_detach", {"execID": found.id})
+
     def container_ended(self, exec_id: str) -> None:
         """Its container has ended, and with it the process: the runtime's end tells the rest."""
 
@@ -194,6 +204,7 @@ class Execs:
         self, found: Exec, *, detach: bool, tty: bool, console_size: Sequence[int] | None
     ) -> Attachment | None:
         container, body = found.container, found.body
+        self._engine.cgroup_moves.expect()
         directory = found.directory = self._engine.instance.run / "execs" / found.id[:16]
         directory.mkdir(parents=True)
         spec = await self._process(found, tty, console_size)
@@ -321,13 +332,16 @@ class Execs:
             accepting.add_done_callback(lambda done: self._console_arrived(found, streams, done))
         try:
             await processes.wait_pid(pid)
+            message, failed = self._failure(found)
+            if accepting is not None and message is None:
+                # A command that was quicker than we: its terminal is on the way, with all that it wrote.
+                await asyncio.wait((accepting,), timeout=_CONSOLE_WAIT)
         finally:
             if accepting is not None and not accepting.done():
                 accepting.cancel()
             if listener is not None:
                 listener.close()
         code = processes.reap(pid)
-        message, failed = self._failure(found)
         for reader in streams.readers:
             reader.drain(discard_held=message is not None)
         if streams.stdin is not None:

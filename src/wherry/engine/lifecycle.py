@@ -45,8 +45,12 @@ class Lifecycle:
 
     # --- places ---
 
+    @property
+    def bundles(self) -> Path:
+        return self._engine.instance.run / "containers"
+
     def bundle(self, container_id: str) -> Path:
-        return self._engine.instance.run / "containers" / container_id
+        return self.bundles / container_id
 
     def home(self, container_id: str) -> Path:
         """Files that survive a reboot: resolv.conf, hosts, hostname, log."""
@@ -107,6 +111,7 @@ class Lifecycle:
         record = container.record
         bundle = self.bundle(record.id)
         undo: list[Any] = []
+        self._engine.cgroup_moves.expect()
         try:
             self._make_places(record.id)
             rootfs = bundle / "rootfs"
@@ -237,9 +242,7 @@ class Lifecycle:
             # A file's time comes from the kernel's coarse clock, which may lie before the start.
             when = now
         oom = await asyncio.to_thread(self._was_oom_killed, container)
-        if container.hub is not None:
-            container.hub.finish()
-            container.hub = None
+        self._end_streams(container)
         if container.rotation is not None:
             container.rotation.stop()
             container.rotation = None
@@ -269,6 +272,8 @@ class Lifecycle:
             finished_at=timestamp(when),
             health=health,
         )
+        # Whoever attached while this was cleaned up found it still running, and nobody to connect to.
+        self._end_streams(container)
         record.monitor_pid = record.monitor_start = 0
         container.watcher = None
         if oom:
@@ -284,6 +289,11 @@ class Lifecycle:
             container.restarter = self._containers.spawn(self._restart_later(container, decision))
         elif container.host_config.get("AutoRemove"):
             await self._containers.remove_locked(container, volumes=True)
+
+    def _end_streams(self, container: Container) -> None:
+        if container.hub is not None:
+            container.hub.finish()
+            container.hub = None
 
     def _was_oom_killed(self, container: Container) -> bool:
         return monitor.was_oom_killed(self.bundle(container.id)) or self.cgroup(container).oom_kills() > 0
@@ -378,7 +388,6 @@ class Lifecycle:
         if state.status == "paused" and number == signal.SIGKILL:
             await self._thaw(container)
         self._signal(container, number)
-        self._containers.emit(container, "kill", {"signal": str(int(number))})
         if number == signal.SIGKILL and not await _within(ended, _KILL_WAIT):
             await asyncio.to_thread(self.cgroup(container).kill)
             await ended
@@ -404,6 +413,7 @@ class Lifecycle:
                 # Its processes do not die with their first one.
                 self.cgroup(container).kill()
             os.kill(pid, number)
+        self._containers.emit(container, "kill", {"signal": str(int(number))})
 
     # --- pause ---
 

@@ -1,14 +1,15 @@
 """Containers as `GET /containers/json` lists them: filters, order, and the words of the STATUS column."""
 
 import asyncio
-import re
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from wherry.engine import inspect, mountpoints
 from wherry.engine.errors import InvalidParameter, NotFound
 from wherry.engine.filters import Filters
 from wherry.engine.model import Container, parse_timestamp
+from wherry.host.units import human_duration, moment
 
 if TYPE_CHECKING:
     from wherry.engine.containers import Containers
@@ -91,14 +92,14 @@ def status_text(container: Container, now: float) -> str:
     """`Up 5 minutes (healthy)`, `Exited (0) 2 hours ago`, `Created`…"""
     state = container.state
     if state.status in ("running", "paused"):
-        text = f"Up {human(now - parse_timestamp(state.started_at))}"
+        text = f"Up {human_duration(now - parse_timestamp(state.started_at))}"
         if state.status == "paused":
             return f"{text} (Paused)"
         health = (state.health or {}).get("Status", "none")
         if health == "starting":
             return f"{text} (health: starting)"
         return text if health == "none" else f"{text} ({health})"
-    ago = human(now - parse_timestamp(state.finished_at))
+    ago = human_duration(now - parse_timestamp(state.finished_at))
     if state.status == "restarting":
         return f"Restarting ({state.exit_code}) {ago} ago"
     if state.status == "removing":
@@ -108,34 +109,6 @@ def status_text(container: Container, now: float) -> str:
     if not container.record.started_before:
         return "Created"
     return f"Exited ({state.exit_code}) {ago} ago"
-
-
-def human(seconds: float) -> str:
-    """A duration in Docker's words: `Less than a second`, `About a minute`, `3 weeks`."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    minutes = int(seconds / 60)
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    if hours < 24 * 7 * 2:
-        return f"{hours // 24} days"
-    if hours < 24 * 30 * 2:
-        return f"{hours // 24 // 7} weeks"
-    if hours < 24 * 365 * 2:
-        return f"{hours // 24 // 30} months"
-    return f"{int(seconds / 3600) // 24 // 365} years"
 
 
 def created(container: Container) -> float:
@@ -148,19 +121,10 @@ def until(filters: Filters) -> float | None:
     text = filters.one("until")
     if text is None:
         return None
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        scale = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-        return time.time() - sum(float(number) * scale[unit] for number, unit in parts)
-    import datetime
-
     try:
-        moment = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return moment(text, time.time())
     except ValueError:
         raise InvalidParameter(f"invalid filter 'until={text}'") from None
-    return moment.timestamp()
 
 
 def _check(filters: Filters) -> None:
@@ -221,8 +185,6 @@ def _matches(containers: "Containers", filters: Filters, container: Container, a
         return False
     if filters.get("is-task") and filters.boolean("is-task"):
         return False
-    if filters.get("isolation") and not filters.exact("isolation", record.host_config["Isolation"]):
-        return False
     if filters.get("volume"):
         places = {str(point.get("Name") or "") for point in record.mounts}
         places |= {str(point["Destination"]) for point in record.mounts}
@@ -231,9 +193,14 @@ def _matches(containers: "Containers", filters: Filters, container: Container, a
             return False
     if filters.get("network") and not _on_network(containers, filters, container):
         return False
-    if filters.get("expose") and not _port_in(filters["expose"], record.config.get("ExposedPorts") or {}):
-        return False
-    return not filters.get("publish") or _port_in(filters["publish"], record.host_config["PortBindings"] or {})
+    if not (filters.get("expose") or filters.get("publish")):
+        return True
+    # As Docker: either is enough, and only what runs has ports.
+    published, exposed = (_wanted_ports(filters.get(key) or ()) for key in ("publish", "expose"))
+    return any(
+        (port.get("PublicPort"), port["Type"]) in published or (port["PrivatePort"], port["Type"]) in exposed
+        for port in _ports(container, inspect.network_settings(containers, container))
+    )
 
 
 def _on_network(containers: "Containers", filters: Filters, container: Container) -> bool:
@@ -250,16 +217,16 @@ def _on_network(containers: "Containers", filters: Filters, container: Container
     )
 
 
-def _port_in(wanted: list[str], ports: dict[str, Any]) -> bool:
-    have = {(int(number), protocol or "tcp") for port in ports for number, _, protocol in [port.partition("/")]}
+def _wanted_ports(wanted: Iterable[str]) -> set[tuple[int | None, str]]:
+    """`80`, `80/udp`, `8000-8010` as (number, protocol). Raises InvalidParameter."""
+    found: set[tuple[int | None, str]] = set()
     for text in wanted:
         numbers, _, protocol = text.partition("/")
         low, _, high = numbers.partition("-")
-        if not low.isdigit() or (high and not high.isdigit()):
+        if not (low.isdecimal() and (high or low).isdecimal() and int(low) <= int(high or low) < 65536):
             raise InvalidParameter(f"invalid filter: port {text} is not a number or a range")
-        if any((number, protocol or "tcp") in have for number in range(int(low), int(high or low) + 1)):
-            return True
-    return False
+        found |= {(number, protocol or "tcp") for number in range(int(low), int(high or low) + 1)}
+    return found
 
 
 def _image_names(containers: "Containers", chosen: list[Container]) -> dict[str, str]:

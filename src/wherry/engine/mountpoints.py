@@ -49,7 +49,7 @@ def parse_bind(spec: str) -> MountPoint:
             "Destination": destination,
             "Mode": mode,
             "RW": options["rw"],
-            "Propagation": options["propagation"] or "rprivate",
+            "Propagation": options["propagation"],
             "create": True,
         }
     point = _volume(source, destination, mode=mode or "z")
@@ -95,8 +95,8 @@ def parse_mount(mount: Mapping[str, Any]) -> MountPoint:
             raise refuse("field Source must not be empty")
         if not source.startswith("/"):
             raise refuse(f"invalid mount path: '{source}' mount path must be absolute")
-        propagation = options.get("Propagation") or "rprivate"
-        if propagation not in _PROPAGATIONS:
+        propagation = options.get("Propagation") or ""
+        if propagation and propagation not in _PROPAGATIONS:
             raise refuse(f"invalid propagation mode: {propagation}")
         create = bool(options.get("CreateMountpoint"))
         if not create and not os.path.exists(source):
@@ -202,11 +202,12 @@ def plan(
     host_config: Mapping[str, Any],
     config: Mapping[str, Any],
     volumes_from: Callable[[str], Iterable[MountPoint]],
+    own: Sequence[Path] = (),
 ) -> list[MountPoint]:
     """All mount points of a container to be, later sources overriding earlier ones where Docker lets them.
 
-    `volumes_from` gives the mount points of a container by reference. Raises InvalidParameter ("Duplicate mount
-    point") for two explicit mounts at one place.
+    `volumes_from` gives the mount points of a container by reference; `own` are the engine's own folders. Raises
+    InvalidParameter ("Duplicate mount point") for two explicit mounts at one place.
     """
     points: dict[str, MountPoint] = {}
     for reference in host_config.get("VolumesFrom") or ():
@@ -219,6 +220,7 @@ def plan(
             if mode == "ro":
                 copied["RW"] = False
             copied["nocopy"] = True
+            copied["Mode"] = ""
             points[point["Destination"]] = copied
     explicit: dict[str, MountPoint] = {}
 
@@ -226,10 +228,16 @@ def plan(
         destination = point["Destination"]
         if destination in explicit:
             raise InvalidParameter(f"Duplicate mount point: {destination}")
+        if point["Type"] == "bind":
+            _settle_propagation(point, own)
         explicit[destination] = point
 
+    driver = host_config.get("VolumeDriver") or "local"
     for spec in host_config.get("Binds") or ():
-        add(parse_bind(spec))
+        point = parse_bind(spec)
+        if point["Type"] == "volume":
+            point["Driver"] = driver
+        add(point)
     for mount in host_config.get("Mounts") or ():
         add(parse_mount(mount))
     for destination, options in (host_config.get("Tmpfs") or {}).items():
@@ -243,8 +251,27 @@ def plan(
                 f"invalid mount path: '{declared}' mount path must be absolute"
             )
         if destination not in points:
-            points[destination] = _volume("", destination, mode="")
+            points[destination] = _volume("", destination, mode="") | {"Driver": driver}
     return list(points.values())
+
+
+def _settle_propagation(point: MountPoint, own: Sequence[Path]) -> None:
+    """Give a bind its default. Raises InvalidParameter where it must not be private.
+
+    A container that saw the engine's own folders privately would hold every other container's mounts in them, as
+    they were when it began, for as long as it runs.
+    """
+    source, given = Path(point["Source"]), point["Propagation"]
+    for folder in own:
+        if source.is_relative_to(folder) or folder.is_relative_to(source):
+            if given not in ("", "rslave", "rshared"):
+                raise InvalidParameter(
+                    'invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source '
+                    f'is within the daemon root, daemon root: "{folder}", bind mount source: "{source}", '
+                    f'propagation: "{given}"'
+                )
+            point["Propagation"] = given or "rslave"
+    point["Propagation"] = point["Propagation"] or "rprivate"
 
 
 def resolve_images(points: Sequence[MountPoint], owner: str, store: "ImageStore") -> None:
@@ -269,13 +296,17 @@ async def acquire(points: Sequence[MountPoint], volumes: Volumes, owner: str) ->
         if point["Type"] != "volume":
             continue
         anonymous = not point.get("Name")
-        volume = await volumes.acquire(
-            point.get("Name") or None,
-            owner,
-            driver=point.get("Driver") or "local",
-            options=point.get("driver_options"),
-            labels=point.get("labels"),
-        )
+        try:
+            volume = await volumes.acquire(
+                point.get("Name") or None,
+                owner,
+                driver=point.get("Driver") or "local",
+                options=point.get("driver_options"),
+                labels=point.get("labels"),
+            )
+        except NotFound as error:
+            # A driver that is not there. Not Docker's 404, which its client takes for a missing image.
+            raise InvalidParameter(error.message) from None
         point["Name"], point["Source"] = volume["Name"], volume["Mountpoint"]
         if anonymous:
             point["owned"] = True

@@ -281,6 +281,7 @@ def _mounts(
     elif ipc != "none":
         size = host_config.get("ShmSize") or DEFAULT_SHM
         add("/dev/shm", "tmpfs", "shm", ["nosuid", "noexec", "nodev", "mode=1777", f"size={size}"])
+    defaults = len(result)
     for destination, source in inputs.files.items():
         options = ["rbind", "rprivate"]
         if host_config.get("ReadonlyRootfs"):
@@ -289,6 +290,8 @@ def _mounts(
     if host_config.get("Init"):
         add(INIT_INSIDE, "bind", init_path(), ["bind", "ro"])
     result.extend(dict(mount) for mount in inputs.mounts)
+    # A volume at /etc must not hide /etc/hosts: what lies deeper comes later.
+    result[defaults:] = sorted(result[defaults:], key=lambda mount: str(mount["destination"]).count("/"))
     return result
 
 

@@ -73,6 +73,7 @@ def check(host_config: dict[str, Any], layout: Layout, *, update: bool = False) 
         warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
         host_config["OomKillDisable"] = None
     _check_cpu(host_config)
+    _check_realtime(host_config, layout)
     warnings += _check_block_weight(host_config, layout)
     pids = host_config.get("PidsLimit")
     if pids is not None and pids <= 0:
@@ -95,11 +96,22 @@ def check(host_config: dict[str, Any], layout: Layout, *, update: bool = False) 
 
 def _check_block_weight(host_config: dict[str, Any], layout: Layout) -> list[str]:
     weight, devices = host_config.get("BlkioWeight") or 0, host_config.get("BlkioWeightDevice") or []
+    if not (weight or devices):
+        return []
+    warnings = []
+    if layout.version == 1:
+        warnings = _drop_block_weight(host_config, layout)
+        weight, devices = host_config["BlkioWeight"], host_config["BlkioWeightDevice"]
     for value in (weight, *(device.get("Weight") or 0 for device in devices)):
         if value and not 10 <= value <= 1000:
             raise InvalidParameter("Range of blkio weight is from 10 to 1000")
-    if layout.version == 2 or not (weight or devices):
-        return []
+    return warnings
+
+
+def _drop_block_weight(host_config: dict[str, Any], layout: Layout) -> list[str]:
+    """What the kernel cannot do is dropped with a warning, before its value is looked at."""
+    weight, devices = host_config.get("BlkioWeight") or 0, host_config.get("BlkioWeightDevice") or []
+    host_config |= {"BlkioWeight": weight, "BlkioWeightDevice": devices}
     warnings = []
     directory = layout.controllers.get("blkio")
     if weight and (directory is None or not (directory / "blkio.weight").exists()):
@@ -112,6 +124,16 @@ def _check_block_weight(host_config: dict[str, Any], layout: Layout) -> list[str
         )
         host_config["BlkioWeightDevice"] = []
     return warnings
+
+
+def _check_realtime(host_config: Mapping[str, Any], layout: Layout) -> None:
+    period, runtime = (host_config.get(key) or 0 for key in ("CpuRealtimePeriod", "CpuRealtimeRuntime"))
+    if not (period or runtime):
+        return
+    if layout.version == 2 or not layout.has("cpu") or not (layout.controllers["cpu"] / "cpu.rt_runtime_us").exists():
+        raise InvalidParameter("kernel does not support CPU real-time scheduler")
+    if period and runtime > period:
+        raise InvalidParameter("cpu real-time runtime cannot be higher than cpu real-time period")
 
 
 def _check_cpu(host_config: dict[str, Any]) -> None:

@@ -79,6 +79,15 @@ class Attachment:
                 self._waiting_bytes += len(data)
         self._wake.set()
 
+    def take(self) -> list[Frame]:
+        """All that waits to be read, at once."""
+        frames = list(self._frames)
+        self._frames.clear()
+        self._waiting_bytes = 0
+        if self._on_room is not None:
+            self._on_room()
+        return frames
+
     def end(self) -> None:
         """No more output will come."""
         self._ended = True

@@ -25,6 +25,7 @@ async def top(containers: "Containers", container: Container, arguments: str) ->
     if done.code:
         # What follows the first line is ps's usage.
         raise EngineError(f"ps: {done.stderr.decode('utf-8', 'replace').strip().partition(chr(10))[0]}")
+    containers.emit(container, "top")
     return select(done.stdout.decode("utf-8", "replace"), pids)
 
 

@@ -1,4 +1,4 @@
-"""Pure rules: restart decisions, creation defaults and merges, durations in words, detach keys."""
+"""Pure rules: restart decisions, creation defaults and merges, detach keys."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ import pytest
 from wherry.engine import restart
 from wherry.engine.create import choose_name, merge_image
 from wherry.engine.errors import Conflict, InvalidParameter
-from wherry.engine.listing import human
 from wherry.engine.model import Record, State, parse_timestamp, timestamp
 from wherry.engine.streams import DetachKeys, parse_detach_keys
 
@@ -69,16 +68,6 @@ def test_names_are_checked_and_made_up() -> None:
     with pytest.raises(InvalidParameter, match="only"):
         choose_name("a b", taken)
     assert "_" in choose_name(None, taken)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "Less than a second"), (1, "1 second"), (59, "59 seconds"), (60, "About a minute"), (150, "2 minutes"),
-     (3600, "About an hour"), (7200, "2 hours"), (47 * 3600, "47 hours"), (48 * 3600, "2 days"),
-     (14 * 86400, "2 weeks"), (70 * 86400, "2 months"), (800 * 86400, "2 years")],
-)  # fmt: skip
-def test_durations_in_dockers_words(seconds: float, words: str) -> None:
-    assert human(seconds) == words
 
 
 def test_detach_keys_are_found_across_packets_and_given_back_otherwise() -> None:

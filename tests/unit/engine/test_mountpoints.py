@@ -69,6 +69,28 @@ def test_a_plan_lets_explicit_mounts_win_over_those_of_other_containers_and_the_
         plan({"Binds": ["/x:/a", "/y:/a/"]}, {}, lambda reference: [])
 
 
+@pytest.mark.parametrize(
+    ("source", "given", "expected"),
+    [
+        ("/elsewhere", "", "rprivate"),
+        ("/elsewhere", "shared", "shared"),
+        ("/var/lib/wherry/volumes", "", "rslave"),
+        ("/", "", "rslave"),
+        ("/var/lib", "rshared", "rshared"),
+        ("/var/lib", "rprivate", None),
+        ("/var/lib/wherryish", "private", "private"),
+    ],
+)
+def test_the_engines_own_folders_are_not_seen_privately(source: str, given: str, expected: str | None) -> None:
+    binds = {"Binds": [f"{source}:/x:{given}" if given else f"{source}:/x"]}
+    own = (Path("/var/lib/wherry"),)
+    if expected is None:
+        with pytest.raises(InvalidParameter, match='"rslave" or "rshared" when mount source is within the daemon root'):
+            plan(binds, {}, lambda reference: [], own)
+        return
+    assert plan(binds, {}, lambda reference: [], own)[0]["Propagation"] == expected
+
+
 def test_a_tmpfs_is_closed_unless_its_options_open_it() -> None:
     assert tmpfs_options(["size=1m"]) == ["noexec", "nosuid", "nodev", "size=1m"]
     assert tmpfs_options(["exec", "dev"]) == ["nosuid", "exec", "dev"]

@@ -1,6 +1,8 @@
 """What is refused before anything is made, in Docker's words, and small readings of endpoint configs."""
 
 import ipaddress
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from wherry.engine.errors import InvalidParameter
@@ -40,7 +42,43 @@ def check_config(network: Network, config: dict[str, Any]) -> None:
             good = False
         if not good:
             raise InvalidParameter(f"invalid endpoint settings:\ninvalid IPv{version} address: {text}")
+    for text in (config.get("IPAMConfig") or {}).get("LinkLocalIPs") or ():
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            raise InvalidParameter(f"invalid endpoint settings:\ninvalid link-local IP address: {text}") from None
     mac_address(config.get("MacAddress"))
+    interface_sysctls(config, interface_name(config, ()) or "eth0")
+
+
+IFNAME = "com.docker.network.endpoint.ifname"
+SYSCTLS = "com.docker.network.endpoint.sysctls"
+_INTERFACE = re.compile(r"[^\s/:%]{1,15}")
+_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.(conf|neigh)\.(?i:IFNAME)\.([A-Za-z0-9_-]+)=(.*)")
+
+
+def interface_name(config: dict[str, Any], taken: Iterable[str]) -> str:
+    """What the client calls the interface, or "". Raises InvalidParameter."""
+    name = str((config.get("DriverOpts") or {}).get(IFNAME) or "")
+    if name and (not _INTERFACE.fullmatch(name) or name in (".", "..", "lo")):
+        raise InvalidParameter(f"invalid endpoint settings:\ninvalid interface name: {name}")
+    if name in taken:
+        raise InvalidParameter(f"invalid endpoint settings:\nan interface of the name {name} already exists")
+    return name
+
+
+def interface_sysctls(config: dict[str, Any], interface: str) -> dict[str, str]:
+    """Sysctls of the endpoint's own interface, written with IFNAME in its place. Raises InvalidParameter.
+
+    Some clients write all of an option in lower case.
+    """
+    found = {}
+    for setting in filter(None, str((config.get("DriverOpts") or {}).get(SYSCTLS) or "").split(",")):
+        match = _SYSCTL.fullmatch(setting)
+        if match is None:
+            raise InvalidParameter(f"invalid endpoint settings:\nunrecognised network interface sysctl '{setting}'")
+        found[f"net.{match[1]}.{match[2]}.{interface.replace('.', '/')}.{match[3]}"] = match[4]
+    return found
 
 
 def static_addresses(config: dict[str, Any]) -> tuple[str, str]:

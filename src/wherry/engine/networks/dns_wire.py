@@ -90,6 +90,11 @@ def start_of_authority(zone: str, ttl: int, *, serial: int = 1) -> Record:
     return Record(zone, SOA, ttl, names + struct.pack("!IIIII", serial, 7200, 1800, 86400, ttl))
 
 
+def name_server(zone: str, ttl: int) -> Record:
+    """The zone's server, by the name that `start_of_authority` gives it."""
+    return Record(zone, NS, ttl, encode_name(f"ns.dns.{zone}"))
+
+
 def parse_query(data: bytes) -> Query:
     """Raises BadQuery."""
     if len(data) < 17:
@@ -130,24 +135,32 @@ def response(
     authoritative: bool = False,
     limit: int | None = None,
 ) -> bytes:
-    """The answer's bytes. Over `limit` bytes (default: no limit) the records are left out and TC is set."""
+    """The answer's bytes. With a `limit` (bytes), as many records as fit; TC is set when answers are left out.
+
+    Answers that were left out can be asked for by TCP; who cannot do that makes do with those that fit.
+    """
     flags = 0x8000 | (query.flags & 0x7900) | 0x0080 | code | (0x0400 if authoritative else 0)
     body = bytearray(query.question)
-    for record in (*answers, *authority, *additional):
-        # Most records answer the question's own name: point at it (offset 12) instead of repeating it.
-        body += b"\xc0\x0c" if record.name == query.name else encode_name(record.name)
-        body += _record.pack(record.type, IN, record.ttl, len(record.data)) + record.data
-    extra = len(additional)
-    if query.edns:
-        body += b"\0" + struct.pack("!HHIH", OPT, EDNS_MAX, 0, 0)
-        extra += 1
-    if limit is not None and 12 + len(body) > limit:
-        return (
-            response(query, code=code, authoritative=authoritative)[:2]
-            + struct.pack("!H", flags | 0x0200)
-            + (response(query, code=code, authoritative=authoritative)[4:])
-        )
-    return _head.pack(query.id, flags, 1, len(answers), len(authority), extra) + bytes(body)
+    options = b"\0" + struct.pack("!HHIH", OPT, EDNS_MAX, 0, 0) if query.edns else b""
+    room = limit - 12 - len(options) if limit is not None else None
+    counts = []
+    full = False
+    for section in (answers, authority, additional):
+        number = 0
+        for record in () if full else section:
+            # Most records answer the question's own name: point at it (offset 12) instead of repeating it.
+            packed = b"\xc0\x0c" if record.name == query.name else encode_name(record.name)
+            packed += _record.pack(record.type, IN, record.ttl, len(record.data)) + record.data
+            if room is not None and len(body) + len(packed) > room:
+                full = True
+                # Additional records are a courtesy: without them the answer is whole.
+                flags |= 0x0200 if section is not additional else 0
+                break
+            body += packed
+            number += 1
+        counts.append(number)
+    counts[2] += 1 if options else 0
+    return _head.pack(query.id, flags, 1, *counts) + bytes(body) + options
 
 
 def format_error(data: bytes) -> bytes | None:

@@ -1,11 +1,12 @@
 """Which networks a list or a prune request means: Docker's filters for networks."""
 
-import contextlib
 import datetime
+import time
 
 from wherry.engine.errors import InvalidParameter
 from wherry.engine.filters import Filters
 from wherry.engine.networks.definitions import PREDEFINED, Network
+from wherry.host.units import moment
 
 LIST_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 
@@ -15,17 +16,10 @@ def created_before(filters: Filters) -> datetime.datetime | None:
     text = filters.one("until")
     if text is None:
         return None
-    now = datetime.datetime.now(datetime.UTC)
-    units = {"h": 3600, "m": 60, "s": 1}
-    with contextlib.suppress(ValueError):
-        if text[-1:] in units:
-            return now - datetime.timedelta(seconds=float(text[:-1]) * units[text[-1]])
-        return datetime.datetime.fromtimestamp(float(text), datetime.UTC)
     try:
-        parsed = datetime.datetime.fromisoformat(text)
-    except ValueError:
+        return datetime.datetime.fromtimestamp(moment(text, time.time()), datetime.UTC)
+    except (ValueError, OverflowError):
         raise InvalidParameter(f"invalid value for until: {text}") from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)
 
 
 def is_listed(network: Network, filters: Filters, used: set[str]) -> bool:

@@ -310,10 +310,7 @@ class Networks:
             finally:
                 os.close(descriptor)
             if sysctls:
-                try:
-                    sandboxes.set_sysctls(namespace.path, sysctls)
-                except OSError as error:
-                    raise InvalidParameter(f"cannot set {error.strerror or error}") from error
+                sandboxes.set_sysctls(namespace.path, sysctls)
             if sandbox.ports:
                 self._nft.run(firewall.port_elements("add", self._instance.nft_table, sandbox.published()))
             sockets = names.open_sockets(namespace.path) if user_defined else None
@@ -350,6 +347,8 @@ class Networks:
     def _reserve_endpoint(self, sandbox: Sandbox, network: Network, config: dict[str, Any]) -> Endpoint:
         """Addresses, names and interface of a new endpoint; nothing in the kernel yet."""
         checks.check_config(network, config)
+        taken = [endpoint.interface for endpoint in sandbox.endpoints]
+        interface = checks.interface_name(config, taken) or sandboxes.free_interface(network.interface_prefix, taken)
         static, static6 = checks.static_addresses(config)
         address, gateway = self._registry.allocate(network, 4, static)
         address6, gateway6 = "", ""
@@ -364,7 +363,7 @@ class Networks:
             network_id=network.id,
             network_name=network.name,
             config=config,
-            interface=sandboxes.free_interface(network.interface_prefix, (e.interface for e in sandbox.endpoints)),
+            interface=interface,
             link=self._instance.link_name("v", sandboxes.random_token()),
             mac=checks.mac_address(config.get("MacAddress")) or sandboxes.mac_for(address),
             address=address,

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wherry.engine.errors import InvalidParameter
+from wherry.engine.networks import checks
 from wherry.engine.networks.firewall import PublishedPort
 from wherry.engine.networks.ports import PortMapping
 from wherry.engine.networks.types import NetworkRequest
@@ -65,6 +67,13 @@ class Endpoint:
     def addresses(self) -> tuple[str, ...]:
         """Without prefix lengths."""
         return tuple(text.partition("/")[0] for text in (self.address, self.address6) if text)
+
+    @property
+    def interface_addresses(self) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
+        """All that the interface gets: its own, and the link-local ones that the client asked for."""
+        own = [ipaddress.ip_interface(text) for text in (self.address, self.address6) if text]
+        asked = [ipaddress.ip_address(text) for text in (self.config.get("IPAMConfig") or {}).get("LinkLocalIPs") or ()]
+        return own + [ipaddress.ip_interface(f"{found}/{16 if found.version == 4 else 64}") for found in asked]
 
     def shown(self, aliases_too: bool = True) -> dict[str, Any]:
         """`NetworkSettings.Networks[name]` of `docker inspect`."""
@@ -186,7 +195,7 @@ def wire(
                 for e, bridge, mtu, _ in endpoints
             ]
         )
-    with_ipv6 = [e.interface for e, *_ in endpoints if e.address6]
+    with_ipv6 = [e.interface for e, *_ in endpoints if any(one.version == 6 for one in e.interface_addresses)]
     if with_ipv6:
         run_inside(netns, lambda: _allow_ipv6(with_ipv6))
     messages: list[Message] = []
@@ -194,13 +203,18 @@ def wire(
     for e, *_ in endpoints:
         index = indexes[e.interface] = inside.index(e.interface)
         messages.append(set_link(index, up=True))
-        messages += [add_address(index, ipaddress.ip_interface(text)) for text in (e.address, e.address6) if text]
+        messages += [add_address(index, address) for address in e.interface_addresses]
     for e, version in gateways:
         index = indexes.get(e.interface) or inside.index(e.interface)
         everywhere = ipaddress.ip_network("0.0.0.0/0" if version == 4 else "::/0")
         gateway = ipaddress.ip_address(e.gateway if version == 4 else e.gateway6)
         messages.append(add_route(everywhere, index=index, gateway=gateway))
     inside.batch(messages)
+    own_sysctls: dict[str, str] = {}
+    for e, *_ in endpoints:
+        own_sysctls |= checks.interface_sysctls(e.config, e.interface)
+    if own_sysctls:
+        set_sysctls(netns, own_sysctls)
     ports: list[Message] = []
     for e, _, _, icc in endpoints:
         index = host.index(e.link)
@@ -215,14 +229,17 @@ def _allow_ipv6(interfaces: Iterable[str]) -> None:
         write_sysctl(f"net.ipv6.conf.{name.replace('.', '/')}.disable_ipv6", "0")
 
 
-def set_sysctls(netns: Path, values: Mapping[str, str]) -> None:
-    """Write `net.*` sysctls inside. Blocks. Raises OSError naming the one that failed."""
+def set_sysctls(netns: Path | int, values: Mapping[str, str]) -> None:
+    """Write `net.*` sysctls inside. Blocks. Raises InvalidParameter naming the one that failed."""
 
     def inside() -> None:
         for name, value in values.items():
             write_sysctl(name, value)
 
-    run_inside(netns, inside)
+    try:
+        run_inside(netns, inside)
+    except OSError as error:
+        raise InvalidParameter(f"cannot set {error.strerror or error}") from error
 
 
 def unplug(host: Netlink, links: Iterable[str]) -> None:
