@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from registries import Certificate, make_certificate
 
 from wherry.store.api import Compacted, Event, FutureRevision, Mismatch, Store, StoreError, Unavailable
 from wherry.store.etcd import EtcdStore
@@ -26,22 +27,30 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.asynccontextmanager
-async def etcd(directory: Path) -> AsyncIterator[str]:
-    """A real etcd; gives its URL."""
+async def etcd(directory: Path, tls: Certificate | None = None) -> AsyncIterator[str]:
+    """A real etcd; gives its URL. With `tls` it shows that certificate and wants one signed by it."""
     if shutil.which("etcd") is None:
         pytest.skip("etcd is not installed")
     client, peer = (f"http://127.0.0.1:{port}" for port in free_ports(2))
+    words: list[str] = []
+    files: dict[str, str] = {}
+    if tls is not None:
+        client = client.replace("http:", "https:")
+        cert, key = str(tls.certificate), str(tls.key)
+        words = ["--cert-file", cert, "--key-file", key, "--trusted-ca-file", cert, "--client-cert-auth"]
+        files = {"ca": cert, "cert": cert, "key": key}
     process = await asyncio.create_subprocess_exec(
         "etcd", "--data-dir", str(directory / "etcd"), "--listen-client-urls", client,
         "--advertise-client-urls", client,
         "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
+        *words,
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
         async with asyncio.timeout(20):
             while True:
                 try:
-                    store = await EtcdStore.open([client])
+                    store = await EtcdStore.open([client], **files)
                 except Unavailable:
                     await asyncio.sleep(0.05)
                     continue
@@ -288,3 +297,20 @@ async def test_backup_makes_a_copy(store: Store, tmp_path: Path) -> None:
         assert copy.revision == revision
         assert (await copy.range(P)).items[0].value == b"1"
         await copy.close()
+
+
+async def test_etcd_over_tls_with_client_certificates(tmp_path: Path) -> None:
+    files = make_certificate(tmp_path / "pki", "127.0.0.1")
+    cert, key = str(files.certificate), str(files.key)
+    async with etcd(tmp_path, files) as url:
+        store = await EtcdStore.open([url], ca=cert, cert=cert, key=key)
+        seen = Collected(store, P, 1)
+        revision = await store.put(P + "a", b"1", expected=0)
+        await seen.until(lambda: seen.reached >= revision)
+        assert [(one.key, one.value) for one in seen.events] == [(P + "a", b"1")]
+        seen.watch.close()
+        await store.close()
+        with pytest.raises(Unavailable):
+            await EtcdStore.open([url], ca=cert)
+        with pytest.raises(Unavailable):
+            await EtcdStore.open([url], cert=cert, key=key)

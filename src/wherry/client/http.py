@@ -5,12 +5,13 @@ A server that cannot be reached is a `ServiceUnavailable`; 429 with Retry-After 
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import orjson
@@ -19,6 +20,9 @@ from wherry.client import kubeconfig
 from wherry.client.api import ObjectList, PatchType, WatchEvent
 from wherry.schema.errors import ApiError, ServiceUnavailable, from_status
 from wherry.schema.resource import Object, Resource
+
+if TYPE_CHECKING:
+    from aiohttp.connector import AddrInfoType
 
 _JSON = "application/json"
 _MAX_LINE = 64 * 1024 * 1024
@@ -187,7 +191,10 @@ class HttpClient:
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                ssl=self.connection.tls if self.connection.tls is not None else True, limit=0, keepalive_timeout=60
+                ssl=self.connection.tls if self.connection.tls is not None else True,
+                limit=0,
+                keepalive_timeout=60,
+                socket_factory=_watched_socket,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -241,6 +248,20 @@ class HttpClient:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
+def _watched_socket(address: "AddrInfoType") -> socket.socket:
+    """A socket on which a peer that has vanished without a word is found out within a minute, also while we only
+    listen (a watch)."""
+    family, kind, protocol = address[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
+    if family in (socket.AF_INET, socket.AF_INET6):
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    return made
+
+
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[WatchEvent]:
     """One JSON object per line; lines may be longer than any buffer limit, so they are put together here."""
     rest = bytearray()
@@ -250,7 +271,10 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[WatchEvent]
             rest += chunk[start:end]
             start = end + 1
             if rest:
-                event = orjson.loads(bytes(rest))
+                try:
+                    event = orjson.loads(bytes(rest))
+                except orjson.JSONDecodeError as error:
+                    raise ServiceUnavailable(f"the API server sent an event that cannot be read: {error}") from error
                 rest.clear()
                 if event["type"] == "ERROR":
                     raise from_status(event["object"].get("code", 500), event["object"])
@@ -271,7 +295,10 @@ def _typed(resource: Resource, obj: Object, subresource: str | None) -> Object:
 
 
 def _decoded(payload: bytes) -> Object:
-    found = orjson.loads(payload)
+    try:
+        found = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise ServiceUnavailable(f"the API server sent an answer that cannot be read: {error}") from error
     return found if isinstance(found, dict) else {"kind": "Status", "status": "Success"}
 
 

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from wherry.client.api import Client
 from wherry.client.clock import Clock, SystemClock
+from wherry.schema.builtin import BUILTIN
 from wherry.schema.errors import ApiError, Gone, NotFound
 from wherry.schema.resource import Object, Resource
 
@@ -32,6 +33,7 @@ Key: TypeAlias = tuple[str, str]
 
 _PAGE = 500
 _BACKOFF_FIRST, _BACKOFF_MAX = 0.2, 10.0
+_BUILTIN = frozenset(BUILTIN)
 
 
 def key_of(obj: Object) -> Key:
@@ -89,9 +91,14 @@ class Informer:
         self._labels, self._fields = label_selector, field_selector
         self._namespace = namespace
         self._transform = transform
+        # Custom resources may hold true where they held 1, which Python takes for equal.
+        self._shares = resource in _BUILTIN
         self._objects: dict[Key, Object] = {}
         self._indexes: dict[str, tuple[IndexFunction, dict[str, dict[Key, Object]]]] = {}
         self._handlers: list[Handler] = []
+        self.only_status = False
+        """For handlers, about the update that they are told of: it leaves spec, labels, annotations, owners,
+        finalizers and deletion as they were."""
         self._seen_version = 0
         # What handlers were last told of a key that a local write has since covered.
         self._told: dict[Key, Object | None] = {}
@@ -249,7 +256,8 @@ class Informer:
             if known is not None and version_of(known) == version_of(obj) and key not in self._told:
                 return
             self._told.pop(key, None)
-            self._put(key, self._transform(obj))
+            new = self._transform(obj)
+            self._put(key, _sharing_spec(known, new) if self._shares and known is not None else new)
         self._tell(told, self._objects[key])
 
     def _on_deleted(self, obj: Object) -> None:
@@ -267,15 +275,25 @@ class Informer:
             # Deleted and made again under the same name: two events, as no handler expects a change of UID.
             self._tell(old, None)
             old = None
+        self.only_status = old is not None and new is not None and _only_status(old, new)
         for handler in self._handlers:
             handler(old, new)
 
     def _put(self, key: Key, obj: Object) -> None:
-        self._unindex(key)
+        old = self._objects.get(key)
         self._objects[key] = obj
         for function, entries in self._indexes.values():
-            for value in function(obj):
-                entries.setdefault(value, {})[key] = obj
+            values = function(obj)
+            if old is not None:
+                before = function(old)
+                if before != values:
+                    _leave(entries, before, key)
+            for value in values:
+                bucket = entries.get(value)
+                if bucket is None:
+                    entries[value] = {key: obj}
+                else:
+                    bucket[key] = obj
 
     def _drop(self, key: Key) -> None:
         self._unindex(key)
@@ -286,12 +304,33 @@ class Informer:
         if old is None:
             return
         for function, entries in self._indexes.values():
-            for value in function(old):
-                bucket = entries.get(value)
-                if bucket is not None:
-                    bucket.pop(key, None)
-                    if not bucket:
-                        del entries[value]
+            _leave(entries, function(old), key)
+
+
+def _leave(entries: dict[str, dict[Key, Object]], values: Iterable[str], key: Key) -> None:
+    for value in values:
+        bucket = entries.get(value)
+        if bucket is not None:
+            bucket.pop(key, None)
+            if not bucket:
+                del entries[value]
+
+
+_BESIDE_STATUS = ("labels", "annotations", "ownerReferences", "deletionTimestamp", "finalizers")
+
+
+def _only_status(old: Object, new: Object) -> bool:
+    """Whether all but the status of an object is the same; always False for what has no spec."""
+    spec, before, after = new.get("spec"), old["metadata"], new["metadata"]
+    if spec is None or old.get("spec") is not spec:
+        return False
+    return all(before.get(field) == after.get(field) for field in _BESIDE_STATUS)
+
+
+def _sharing_spec(known: Object, new: Object) -> Object:
+    """`new` with `known`'s very spec where they are equal: whoever compares the two sees it at once."""
+    before, spec = known.get("spec"), new.get("spec")
+    return new | {"spec": before} if before is not spec and before == spec else new
 
 
 class Informers:

@@ -55,6 +55,7 @@ class Api:
         self.undefaulted: dict[Resource, int] = {}
         """Custom resources whose schema has defaults: objects below this revision may lack them."""
         self._conceal = conceal
+        self._second, self._timestamp = -1, ""
         self.admission = AdmissionChain()
         self._strategies: dict[Resource, Strategy] = make_strategies()
         self.services: dict[str, Any] = {}
@@ -123,7 +124,11 @@ class Api:
 
     def timestamp(self) -> str:
         """Now, as objects carry it: `2026-01-31T12:00:00Z`."""
-        return datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        second = int(self.now())
+        if second != self._second:
+            self._second = second
+            self._timestamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._timestamp
 
     def new_uid(self) -> str:
         return str(uuid.uuid4())

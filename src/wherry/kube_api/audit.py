@@ -28,8 +28,10 @@ class AuditLog:
         self._logger = logging.Logger("audit", logging.INFO)
         self._logger.addHandler(RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=BACKUPS))
 
-    def record(self, request: "Request", user: User, route: "Route", verb: str, status: int, seconds: float) -> None:
-        """One finished request."""
+    def record(
+        self, request: "Request", user: User, route: "Route", verb: str, status: int, seconds: float, real: User
+    ) -> None:
+        """One finished request. `real` is who asked, `user` on whose behalf (the same without impersonation)."""
         ended = datetime.now(UTC)
         reference: dict[str, Any] = {"resource": route.plural, "apiGroup": route.group, "apiVersion": route.version}
         for field, value in (("namespace", route.namespace), ("name", route.name), ("subresource", route.subresource)):
@@ -43,11 +45,28 @@ class AuditLog:
             "stage": "ResponseComplete",
             "requestURI": request.target,
             "verb": verb,
-            "user": {"username": user.name, "uid": user.uid, "groups": list(user.groups)},
+            "user": _shown(real),
+            "sourceIPs": _source(request),
             "userAgent": request.headers.get("user-agent", ""),
             "objectRef": reference,
             "responseStatus": {"metadata": {}, "code": status},
             "requestReceivedTimestamp": (ended - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "stageTimestamp": ended.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
+        if user is not real:
+            event["impersonatedUser"] = _shown(user)
         self._logger.info("%s", json.dumps(event, separators=(",", ":")))
+
+
+def _shown(user: User) -> dict[str, Any]:
+    shown: dict[str, Any] = {"username": user.name, "groups": list(user.groups)}
+    if user.uid:
+        shown["uid"] = user.uid
+    if user.extra:
+        shown["extra"] = {key: list(values) for key, values in user.extra}
+    return shown
+
+
+def _source(request: "Request") -> list[str]:
+    peer = request.connection.transport.get_extra_info("peername")
+    return [peer[0]] if peer else []

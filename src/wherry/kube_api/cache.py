@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 WINDOW = 4096
 """Events kept per resource for watchers that lag or resume."""
 
+DECODED = 64
+"""The newest events whose replaced states are kept decoded, for selectors; of older ones there are only the bytes."""
+
 MAX_JOINED = 4 << 20
 """Bytes of one joined list that are worth keeping for the next who asks."""
 
@@ -47,6 +50,13 @@ class CacheEvent:
         if self.deleted:
             return "DELETED"
         return "MODIFIED" if self.previous is not None else "ADDED"
+
+    def forget_decoded(self) -> None:
+        """Nobody is likely to ask for the replaced state again."""
+        if self.previous is not None:
+            self.previous.forget_decoded()
+        if self.deleted:
+            self.entry.forget_decoded()
 
     def frame(self) -> bytes:
         """The event as one line of a watch without selectors; made once."""
@@ -179,6 +189,8 @@ class ResourceCache:
             self._joined.clear()
             self._asked.clear()
         self.events.append(event)
+        if len(self.events) > DECODED:
+            self.events[-DECODED].forget_decoded()
         if len(self.events) > 2 * WINDOW:
             self.start_revision = self.events[WINDOW - 1].entry.revision
             del self.events[:WINDOW]

@@ -17,7 +17,9 @@ from wherry.schema import errors
 if TYPE_CHECKING:
     from wherry.kube_api.http.app import App
 
-CHECKS = ("ping", "log", "store", "poststarthook/bootstrap", "poststarthook/rbac/bootstrap-roles")
+CHECKS = ("ping", "log", "etcd", "poststarthook/bootstrap", "poststarthook/rbac/bootstrap-roles")
+
+"""The store is called etcd here, whichever it is: monitoring asks for `/readyz/etcd`."""
 
 DocumentOf = Callable[[str], Coroutine[Any, Any, dict[str, Any] | None]]
 """A JSON document for the rest of a path, or None when there is none."""
@@ -109,7 +111,7 @@ class NonResource:
 
     def _health(self, request: Request, name: str, check: str) -> Response | None:
         results = dict.fromkeys(CHECKS, True)
-        results["store"] = self._api.cache.failure is None
+        results["etcd"] = self._api.cache.failure is None
         results["poststarthook/bootstrap"] = results["poststarthook/rbac/bootstrap-roles"] = (
             self._ready() or name == "livez"
         )

@@ -78,13 +78,19 @@ class Entry:
         return decoded
 
     def shared(self) -> Object:
-        """The decoded object, one for all who ask and kept as long as the entry: never change it."""
+        """The decoded object without its managedFields (half of its size, of no use to those who look at it), one for
+        all who ask and kept while the entry is the newest: never change it."""
         if self._shared is None:
             self._shared = orjson.loads(self.data)
+            self._shared["metadata"].pop("managedFields", None)
         return self._shared
 
+    def forget_decoded(self) -> None:
+        """Keep the bytes alone."""
+        self._shared = None
+
     def peek(self) -> Object:
-        """The decoded object for reading a few fields, without keeping it."""
+        """The decoded object for reading a few fields (managedFields may be missing), without keeping it."""
         return self._shared if self._shared is not None else self.decode()
 
     def at(self, revision: int) -> "Entry":

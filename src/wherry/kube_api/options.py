@@ -32,6 +32,8 @@ class ServerOptions:
     etcd_key: str = ""
 
     audit_log: bool = False
+    """Keep `<log directory>/audit.log`: who asked for what, one line per request to a resource."""
+
     encrypt: tuple[str, ...] = ("secrets",)
     """Resources of the core group whose objects are encrypted at rest."""
 

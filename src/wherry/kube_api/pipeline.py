@@ -96,9 +96,17 @@ async def prepare_new(api: Api, call: Call, obj: Object) -> Object:
     resource = call.resource
     metadata = obj["metadata"]
     check_namespace(call, obj)
-    if metadata.get("resourceVersion"):
+    version = metadata.get("resourceVersion")
+    # What is no number counts as not set: clients' own examples send such.
+    if version and version.isdecimal() and int(version):
         raise errors.BadRequest("resourceVersion should not be set on objects to be created")
     rules.apply_defaults(api, resource, obj)
+    strategy = api.strategy(resource)
+    if not call.applying:
+        metadata.pop("managedFields", None)
+    # What admission and strategy add, and a status that is dropped, is nobody's.
+    asked = {key: value for key, value in obj.items() if key != "status"} if strategy.has_status else obj
+    rules.track_managers(api, call, asked, None, api.timestamp())
     obj = await api.admission.mutate(api, call, obj, None)
     metadata = obj["metadata"]
     if not metadata.get("name") and metadata.get("generateName"):
@@ -107,13 +115,9 @@ async def prepare_new(api: Api, call: Call, obj: Object) -> Object:
         metadata.pop(field, None)
     metadata["uid"] = api.new_uid()
     metadata["creationTimestamp"] = api.timestamp()
-    strategy = api.strategy(resource)
     if strategy.has_generation:
         metadata["generation"] = 1
     strategy.prepare_create(api, call, obj)
-    if not call.applying:
-        metadata.pop("managedFields", None)
-    rules.track_managers(api, call, obj, None, metadata["creationTimestamp"])
     causes = rules.validate_create(api, resource, obj)
     if causes:
         raise errors.invalid(resource.group, resource.kind, metadata.get("name") or "", causes)
@@ -141,11 +145,11 @@ async def prepare_changed(api: Api, call: Call, obj: Object, old: Object) -> Obj
     if metadata["generation"] is None:
         del metadata["generation"]
     _prepare(api, call, obj, old)
+    rules.track_managers(api, call, obj, old, api.timestamp())
     obj = await api.admission.mutate(api, call, obj, old)
     metadata = obj["metadata"]
     if strategy.has_generation and strategy.changed(obj, old):
         metadata["generation"] = (before.get("generation") or 0) + 1
-    rules.track_managers(api, call, obj, old, api.timestamp())
     if before.get("deletionTimestamp"):
         _check_finalizers(call, metadata, before)
     causes = rules.validate_update(api, resource, obj, old, call.subresource)

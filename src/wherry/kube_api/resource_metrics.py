@@ -1,7 +1,8 @@
 """metrics.k8s.io: what pods and nodes use, computed from two readings of every node's `/metrics/resource`.
 
 Read only while somebody asks: the first question after a pause takes two readings `FIRST_SECONDS` apart, then nodes are
-read every `PERIOD_SECONDS` until nobody has asked for `PAUSE_SECONDS`. The answers are those of metrics-server:
+read every `PERIOD_SECONDS` until nobody has asked for `PAUSE_SECONDS`. A question about pods that have come up since
+the last readings takes the readings that are missing, once for each pod. The answers are those of metrics-server:
 https://kubernetes.io/docs/tasks/debug/debug-cluster/resource-metrics-pipeline/.
 """
 
@@ -28,6 +29,7 @@ PERIOD_SECONDS = 15.0
 FIRST_SECONDS = 1.0
 PAUSE_SECONDS = 300.0
 READ_SECONDS = 10.0
+MAX_AWAITED = 10_000
 _LINE = re.compile(r"(\w+)(?:\{([^}]*)\})? (\S+) (\d+)$")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -74,6 +76,9 @@ class _State:
     asked: float = 0.0
     reader: asyncio.Task[None] | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    awaited: set[str] = field(default_factory=set)
+    """UIDs of pods for which readings were taken out of turn."""
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class ResourceMetrics:
@@ -92,20 +97,23 @@ class ResourceMetrics:
         pods = resource == builtin.POD_METRICS
         if call.name:
             stored = await self._api.read(builtin.PODS if pods else builtin.NODES, call.namespace, call.name)
+            if pods and stored is not None:
+                await self._catch_up([stored.peek()])
             made = self._of(stored.peek(), pods) if stored is not None else None
             if made is None:
                 shown = f"{call.namespace}/{call.name}" if pods else call.name
                 raise errors.not_found(resource.group, resource.plural, shown)
             return made
         labels, fields = parse_labels(call.label_selector), parse_fields(call.field_selector)
-        items = []
         entries = self._api.cache_of(builtin.PODS if pods else builtin.NODES).entries(call.namespace if pods else None)
-        for entry in entries:
-            obj = entry.peek()
-            if labels.matches(obj["metadata"].get("labels")) and fields.matches(obj):
-                made = self._of(obj, pods)
-                if made is not None:
-                    items.append(made)
+        asked = [
+            obj
+            for obj in (entry.peek() for entry in entries)
+            if labels.matches(obj["metadata"].get("labels")) and fields.matches(obj)
+        ]
+        if pods:
+            await self._catch_up(asked)
+        items = [made for made in (self._of(obj, pods) for obj in asked) if made is not None]
         return {
             "kind": f"{resource.kind}List",
             "apiVersion": resource.api_version,
@@ -153,6 +161,24 @@ class ResourceMetrics:
         except TimeoutError:
             raise errors.ServiceUnavailable("metrics are not available yet: no node could be read") from None
 
+    async def _catch_up(self, pods: Iterable[Object]) -> None:
+        """Read twice more when some of these run and have not been read twice, unless that was done for them before."""
+        state = self._state
+        missing = {
+            obj["metadata"]["uid"]
+            for obj in pods
+            if (obj.get("status") or {}).get("phase") == "Running" and self._of(obj, True) is None
+        } - state.awaited
+        if not missing:
+            return
+        if len(state.awaited) > MAX_AWAITED:
+            state.awaited.clear()
+        state.awaited |= missing
+        async with state.reading:
+            await self._read_all()
+            await asyncio.sleep(FIRST_SECONDS)
+            await self._read_all()
+
     async def _read_nodes(self) -> None:
         """Reads until nobody asks any more, then forgets."""
         state = self._state
@@ -168,6 +194,7 @@ class ResourceMetrics:
         finally:
             state.ready.clear()
             state.histories.clear()
+            state.awaited.clear()
 
     async def _read_all(self) -> None:
         nodes = [entry.peek() for entry in self._api.cache_of(builtin.NODES).entries(None)]

@@ -4,8 +4,10 @@ Specified in https://kubernetes.io/docs/reference/using-api/server-side-apply/. 
 wants into the live object; `track_update` notes what an ordinary write changed. Both are pure.
 """
 
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
+
+import orjson
 
 from wherry.schema import fieldset
 from wherry.schema.definitions import ANY, Type, type_of
@@ -39,14 +41,61 @@ _BEFORE_FIRST_APPLY: Final = "before-first-apply"
 _ANCIENT: Final = "ancient-changes"
 
 
-@dataclass
 class _Manager:
-    name: str
-    operation: str
-    api_version: str
-    subresource: str
-    time: str
-    fields: Trie
+    """One entry of managedFields. `raw` is the entry as it was stored, None once `fields` has been set.
+
+    What a write does not touch is neither decoded nor encoded anew; what it does is worked out once for all objects
+    that have the same fields, as those of one workload do."""
+
+    __slots__ = ("_fields", "api_version", "name", "operation", "raw", "subresource", "time")
+
+    def __init__(
+        self, name: str, operation: str, api_version: str, subresource: str, time: str, fields: Trie | None,
+        raw: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.operation = operation
+        self.api_version = api_version
+        self.subresource = subresource
+        self.time = time
+        self.raw = raw
+        self._fields = fields
+
+    @property
+    def fields(self) -> Trie:
+        if self._fields is None:
+            self._fields = fieldset.decode(self._wire())
+        return self._fields
+
+    @fields.setter
+    def fields(self, fields: Trie) -> None:
+        self._fields, self.raw = fields, None
+
+    def _wire(self) -> Trie:
+        found = self.raw.get("fieldsV1") if self.raw is not None else None
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def empty(self) -> bool:
+        return not (self._wire() if self.raw is not None else self._fields)
+
+    def gain(self, changed: Trie, removed: Trie, now: str) -> None:
+        """This manager wrote: own what it changed, no longer what it removed."""
+        wire = self._wire()
+        if wire and fieldset.covers(wire, changed) and not fieldset.common(wire, removed):
+            return
+        after = fieldset.difference(fieldset.union(self.fields, changed), removed)
+        if after != self.fields:
+            self.fields, self.time = after, now
+
+    def lose(self, fields: Trie) -> None:
+        """Another manager took or removed these."""
+        wire = self._wire()
+        if not wire:
+            self.fields = fieldset.difference(self.fields, fields)
+        elif lost := fieldset.common(wire, fields):
+            self.raw = {**(self.raw or {}), "fieldsV1": _without_fields(orjson.dumps(wire), orjson.dumps(lost))}
+            self._fields = None
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
@@ -58,6 +107,12 @@ class _Manager:
         if self.subresource:
             text += f' with subresource "{self.subresource}"'
         return f"{text} using {self.api_version}" if self.operation == "Update" else text
+
+
+@lru_cache(maxsize=512)
+def _without_fields(fields: bytes, lost: bytes) -> Trie:
+    """FieldsV1 without a set, both given as JSON. Shared: never change it."""
+    return fieldset.encode(fieldset.difference(fieldset.decode(orjson.loads(fields)), orjson.loads(lost)))
 
 
 def _managers(obj: Object | None) -> list[_Manager]:
@@ -72,17 +127,21 @@ def _managers(obj: Object | None) -> list[_Manager]:
                 entry.get("apiVersion") or "",
                 entry.get("subresource") or "",
                 entry.get("time") or "",
-                fieldset.decode(entry.get("fieldsV1")),
+                None,
+                entry,
             )
         )
     return found
 
 
 def _encoded(managers: list[_Manager]) -> list[dict[str, Any]]:
-    managers = _capped([one for one in managers if one.fields])
+    managers = _capped([one for one in managers if not one.empty])
     managers.sort(key=lambda one: (one.operation, one.time, one.name, one.api_version, one.subresource))
     entries = []
     for one in managers:
+        if one.raw is not None:
+            entries.append(one.raw)
+            continue
         entry: dict[str, Any] = {
             "manager": one.name,
             "operation": one.operation,
@@ -165,15 +224,15 @@ def track_update(
             metadata.pop("managedFields", None)
         return
     mine = _Manager(manager, "Update", resource.api_version, subresource, now, {})
+    known = False
     for one in managers:
         if one.identity == mine.identity:
-            after = fieldset.difference(fieldset.union(one.fields, changed), removed)
-            if after != one.fields:
-                one.fields, one.time = after, now
-            mine.fields = one.fields
+            one.gain(changed, removed, now)
+            known = True
         else:
-            one.fields = fieldset.difference(fieldset.difference(one.fields, changed), removed)
-    if not any(one.identity == mine.identity for one in managers):
+            one.lose(changed)
+            one.lose(removed)
+    if not known:
         mine.fields = changed
         managers.append(mine)
     metadata["managedFields"] = _encoded(managers)
@@ -226,9 +285,9 @@ def apply(
     if conflicts and not force:
         raise _conflict(conflicts)
     for one, clash in conflicts:
-        one.fields = fieldset.difference(one.fields, clash)
+        one.lose(clash)
     for one in others:
-        one.fields = fieldset.difference(one.fields, changes.removed)
+        one.lose(changes.removed)
     if before is not None and before.fields == wanted and before.api_version == resource.api_version and not changed:
         mine.time = before.time or now
     merged.setdefault("metadata", {})["managedFields"] = _encoded([*others, mine])

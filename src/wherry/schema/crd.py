@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wherry.schema import jsonpath, names, structural
 from wherry.schema.cel import rules
@@ -19,6 +19,9 @@ from wherry.schema.printers.columns import AGE, NAME, Column, Printer, age_of, n
 from wherry.schema.resource import Object, Resource
 from wherry.schema.validation import metadata
 from wherry.schema.validation.field import Causes
+
+if TYPE_CHECKING:
+    from wherry.schema.cel.cost import Scope
 
 JsonDict = dict[str, Any]
 
@@ -263,7 +266,11 @@ def _version(version: JsonDict, path: str, seen: set[str], causes: Causes) -> No
         where = f"{path}.schema.openAPIV3Schema"
         if schema.get("type") != "object":
             causes.invalid(f"{where}.type", schema.get("type") or "", "must be object at the root")
-        check_schema(schema, where, causes, root=True)
+        from wherry.schema.cel.cost import Scope
+
+        scope = Scope()
+        check_schema(schema, where, causes, scope)
+        rules.check_total(scope.total, where, causes)
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         _column(column, f"{path}.additionalPrinterColumns[{index}]", causes)
     if isinstance(schema, dict):
@@ -322,8 +329,9 @@ def _column(column: JsonDict, path: str, causes: Causes) -> None:
 _FORBIDDEN_KEYWORDS: Final = ("$ref", "definitions", "dependencies", "id", "patternProperties", "additionalItems")
 
 
-def check_schema(schema: JsonDict, path: str, causes: Causes, *, root: bool = False) -> None:
-    """Whether a schema is structural: each field has a type, and nothing outside the supported keywords."""
+def check_schema(schema: JsonDict, path: str, causes: Causes, scope: "Scope") -> None:
+    """Whether a schema is structural: each field has a type, nothing outside the supported keywords, and rules that
+    may be afforded; their costs are added up in `scope`."""
     for keyword in _FORBIDDEN_KEYWORDS:
         if schema.get(keyword) is not None:
             causes.forbidden(f"{path}.{keyword}", f"{keyword} is not supported")
@@ -332,7 +340,7 @@ def check_schema(schema: JsonDict, path: str, causes: Causes, *, root: bool = Fa
             f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         )
     if schema.get("x-kubernetes-validations"):
-        rules.check(schema, path, causes)
+        rules.check(schema, path, causes, scope)
     free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
     kind = schema.get("type")
     if not kind and not free:
@@ -346,13 +354,15 @@ def check_schema(schema: JsonDict, path: str, causes: Causes, *, root: bool = Fa
     if schema.get("properties") and schema.get("additionalProperties") is not None:
         causes.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
     for name, child in (schema.get("properties") or {}).items():
-        if root and name == "metadata":
+        if scope.root and name == "metadata":
             continue
-        check_schema(child, f"{path}.properties[{name}]", causes)
+        check_schema(child, f"{path}.properties[{name}]", causes, scope.property())
     if isinstance(schema.get("items"), dict):
-        check_schema(schema["items"], f"{path}.items", causes)
-    if isinstance(schema.get("additionalProperties"), dict):
-        check_schema(schema["additionalProperties"], f"{path}.additionalProperties", causes)
+        check_schema(schema["items"], f"{path}.items", causes, scope.repeated(schema.get("maxItems")))
+    values = schema.get("additionalProperties")
+    if isinstance(values, dict):
+        below = scope.repeated(schema.get("maxProperties"))
+        check_schema(values, f"{path}.additionalProperties", causes, below)
 
 
 def update(new: Object, old: Object, causes: Causes, subresource: str) -> None:

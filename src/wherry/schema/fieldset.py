@@ -42,6 +42,29 @@ def encode(trie: Trie) -> Trie:
     }
 
 
+def common(fields: Trie, trie: Trie) -> Trie:
+    """What of `trie` is in `fields`, which is FieldsV1 as JSON and not empty."""
+    found: Trie = {}
+    for key, child in trie.items():
+        if key == _SELF:
+            if not fields or _SELF in fields:
+                found[key] = child
+        elif key in fields and (part := common(fields[key], child)):
+            found[key] = part
+    return found
+
+
+def covers(fields: Trie, trie: Trie) -> bool:
+    """Whether all of `trie` is in `fields`, which is FieldsV1 as JSON and not empty."""
+    for key, child in trie.items():
+        if key == _SELF:
+            if fields and _SELF not in fields:
+                return False
+        elif key not in fields or not covers(fields[key], child):
+            return False
+    return True
+
+
 def union(left: Trie, right: Trie) -> Trie:
     if not left or not right:
         return left or right

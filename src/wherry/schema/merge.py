@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from wherry.schema.definitions import ANY, Type, type_of
 from wherry.schema.errors import BadRequest, Invalid
-from wherry.schema.objects import deep_copy
+from wherry.schema.objects import deep_copy, json_copy
 from wherry.schema.resource import Object, Resource
 
 MAX_JSON_PATCH_OPERATIONS: Final = 10_000
@@ -33,7 +33,7 @@ def json_patch(obj: Object, patch: Any) -> Object:
         raise BadRequest(
             f"The allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {len(patch)}"
         )
-    document: Any = deep_copy(obj)
+    document: Any = json_copy(obj)
     for operation in patch:
         if not isinstance(operation, dict):
             raise BadRequest("error decoding patch: an operation must be an object")
@@ -165,7 +165,7 @@ def merge_patch(obj: Any, patch: Any) -> Any:
     """Apply a JSON merge patch: objects merge, null deletes, everything else replaces."""
     if not isinstance(patch, dict):
         return deep_copy(patch)
-    result: dict[str, Any] = deep_copy(obj) if isinstance(obj, dict) else {}
+    result: dict[str, Any] = json_copy(obj) if isinstance(obj, dict) else {}
     _merge_into(result, patch)
     return result
 
@@ -198,7 +198,7 @@ def strategic_merge(resource: Resource | Type, obj: Object, patch: Any) -> Objec
     if not isinstance(patch, dict):
         raise BadRequest(f"json: cannot unmarshal {_go_word(patch)} into Go value of type map[string]interface {{}}")
     kind = resource if isinstance(resource, Type) else type_of(resource) or ANY
-    return _merge_map(deep_copy(obj), deep_copy(patch), kind)
+    return _merge_map(json_copy(obj), deep_copy(patch), kind)
 
 
 def _merge_map(original: dict[str, Any], patch: dict[str, Any], kind: Type) -> dict[str, Any]:

@@ -15,6 +15,8 @@ Object: TypeAlias = dict[str, Any]
 class Resource:
     """One row of the resource table: group, version, names and scope. Hashable; identity is group+version+plural."""
 
+    _hash: int = field(init=False, repr=False, compare=False)
+
     group: str
     version: str
     kind: str
@@ -24,6 +26,13 @@ class Resource:
     short_names: tuple[str, ...] = field(default=(), compare=False)
     categories: tuple[str, ...] = field(default=(), compare=False)
     subresources: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        # Resources are the keys of very many dicts.
+        object.__setattr__(self, "_hash", hash((self.group, self.version, self.plural)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def api_version(self) -> str:

@@ -1,4 +1,18 @@
-from wherry.kube_api.resource_metrics import History, Sample, parse
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from wherry.kube_api import resource_metrics
+from wherry.kube_api.call import MASTER, Call
+from wherry.kube_api.resource_metrics import History, ResourceMetrics, Sample, parse
+from wherry.schema import builtin
+
+if TYPE_CHECKING:
+    from conftest import World
 
 TEXT = """\
 # HELP node_cpu_usage_seconds_total Cumulative cpu time consumed by the node in core-seconds
@@ -33,3 +47,39 @@ def test_a_rate_needs_two_samples_and_a_restart_begins_anew() -> None:
     assert history.usage() is None, "the counter began anew"
     history.add(Sample(40, 0.5, 2048))
     assert history.usage() == (40, 10, {"cpu": "0", "memory": "2Ki"})
+
+
+async def test_a_pod_that_has_just_come_up_is_shown_at_the_first_question(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource_metrics, "FIRST_SECONDS", 0.01)
+    metrics = ResourceMetrics(world.api, cast(Any, None))
+    clock = itertools.count(1_700_000_000_000, 1000)
+
+    async def read(_node: Any) -> str:
+        at = next(clock)
+        lines = [f"node_cpu_usage_seconds_total 1 {at}", f"node_memory_working_set_bytes 1 {at}"]
+        for entry in world.api.cache_of(builtin.PODS).entries("default"):
+            labels = f'{{container="c",namespace="default",pod="{entry.name}"}}'
+            lines.append(f"container_cpu_usage_seconds_total{labels} 1 {at}")
+            lines.append(f"container_memory_working_set_bytes{labels} 1024 {at}")
+        return "\n".join(lines)
+
+    monkeypatch.setattr(metrics, "_read", read)
+    await world.client.create(builtin.NODES, {"metadata": {"name": "n"}})
+
+    async def names() -> list[str]:
+        call = Call(MASTER, "list", builtin.POD_METRICS, "default")
+        return [one["metadata"]["name"] for one in (await metrics.compute(call))["items"]]
+
+    async with asyncio.timeout(30):
+        for expected in (["a"], ["a", "b"]):
+            spec = {"containers": [{"name": "c", "image": "i"}], "nodeName": "n"}
+            made = await world.client.create(
+                builtin.PODS, {"metadata": {"name": expected[-1]}, "spec": spec}, "default"
+            )
+            await world.client.update(builtin.PODS, {**made, "status": {"phase": "Running"}}, subresource="status")
+            assert await names() == expected
+    reader = metrics._state.reader
+    assert reader is not None
+    reader.cancel()

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from wherry.schema.cel import rules
+from wherry.schema.cel.cost import Scope
 from wherry.schema.validation.field import Causes
 
 
@@ -97,7 +98,7 @@ def test_a_definition_with_broken_rules_is_refused() -> None:
         "type": "object",
         "x-kubernetes-validations": [{"rule": "self.a ="}, {"rule": ""}, {"rule": "foo == 1"}, {"rule": "1 + 1"}],
     }
-    rules.check(schema, "s", causes)
+    rules.check(schema, "s", causes, Scope())
     fields = [field for _, _, field in causes]
     assert fields == [f"s.x-kubernetes-validations[{index}].rule" for index in range(4)]
     assert "undeclared reference to 'foo'" in causes[2][1]

@@ -34,12 +34,14 @@ class AdmissionChain:
 
     async def mutate(self, api: "Api", call: Call, obj: Object, old: Object | None) -> Object:
         for plugin in self.plugins:
-            obj = await plugin.mutate(api, call, obj, old)
+            if type(plugin).mutate is not Plugin.mutate:
+                obj = await plugin.mutate(api, call, obj, old)
         return obj
 
     async def validate(self, api: "Api", call: Call, obj: Object, old: Object | None) -> None:
         for plugin in self.plugins:
-            await plugin.validate(api, call, obj, old)
+            if type(plugin).validate is not Plugin.validate:
+                await plugin.validate(api, call, obj, old)
 
     async def validate_delete(self, api: "Api", call: Call, old: Object) -> None:
         for plugin in self.plugins:

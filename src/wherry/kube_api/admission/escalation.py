@@ -48,13 +48,24 @@ class Escalation(Plugin):
             raise errors.Forbidden(
                 f'{call.resource.qualified} "{obj["metadata"].get("name", "")}" is forbidden: user "{call.user.name}" '
                 f"(groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n"
-                + "\n".join(_shown(rule) for rule in missing),
+                + "\n".join(_shown(rule) for rule in compacted(missing)),
                 details={
                     "name": obj["metadata"].get("name", ""),
                     "group": call.resource.group,
                     "kind": call.resource.plural,
                 },
             )
+
+
+def compacted(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same permissions with one rule for all verbs on one resource, in order of group and resource."""
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for rule in rules:
+        key = tuple(tuple(rule.get(field) or ()) for field in ("apiGroups", "resources", "resourceNames",
+                                                               "nonResourceURLs"))  # fmt: skip
+        found = merged.setdefault(key, {**rule, "verbs": []})
+        found["verbs"] += [verb for verb in rule.get("verbs") or () if verb not in found["verbs"]]
+    return [merged[key] for key in sorted(merged)]
 
 
 def _shown(rule: dict[str, Any]) -> str:

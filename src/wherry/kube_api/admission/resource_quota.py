@@ -35,7 +35,7 @@ class ResourceQuota(Plugin):
     """See the module."""
 
     async def validate(self, api: "Api", call: Call, obj: Object, old: Object | None) -> None:
-        if call.subresource or not call.resource.namespaced or call.namespace is None:
+        if call.subresource not in ("", "resize") or not call.resource.namespaced or call.namespace is None:
             return
         quotas = api.cache_of(builtin.RESOURCE_QUOTAS)
         if not quotas.size(call.namespace):

@@ -69,6 +69,14 @@ class Authorizer:
                 details={"name": asked.name, "kind": asked.resource},
             )
 
-    def audit(self, request: "Request", user: User, route: "Route", verb: str, status: int, seconds: float) -> None:
+    @property
+    def auditing(self) -> bool:
+        """Whether an audit log is kept."""
+        return self._audit_log is not None
+
+    def audit(
+        self, request: "Request", user: User, route: "Route", verb: str, status: int, seconds: float, real: User
+    ) -> None:
+        """`real` is who asked, `user` on whose behalf."""
         if self._audit_log is not None:
-            self._audit_log.record(request, user, route, verb, status, seconds)
+            self._audit_log.record(request, user, route, verb, status, seconds, real)

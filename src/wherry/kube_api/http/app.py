@@ -15,7 +15,7 @@ from wherry.kube_api.auth.attributes import Attributes, refusal
 from wherry.kube_api.auth.authn import Authenticator
 from wherry.kube_api.auth.authorizer import Authorizer
 from wherry.kube_api.cache import frame
-from wherry.kube_api.call import Call, User
+from wherry.kube_api.call import ANONYMOUS, Call, User
 from wherry.kube_api.http import shapes
 from wherry.kube_api.http.inflight import InFlight
 from wherry.kube_api.http.message import Request, Response, decode_path, json_response
@@ -81,10 +81,12 @@ class App:
         return Response(orjson.dumps({**error.status, "code": status}), status=status)
 
     def answer(self, request: Request) -> Response | Coroutine[Any, Any, Answer]:
+        headers = request.headers
+        real = user = ANONYMOUS
         try:
-            user = self._authenticator.identify(request)
-            if "impersonate-user" in request.headers or "impersonate-group" in request.headers:
-                user = self._authorizer.impersonate(user, request.headers)
+            real = user = self._authenticator.identify(request)
+            if "impersonate-user" in headers or "impersonate-group" in headers or "impersonate-uid" in headers:
+                user = self._authorizer.impersonate(user, headers)
             route = self._router.route(request.path)
             if route is None:
                 return self._plain_path(request, user)
@@ -92,9 +94,16 @@ class App:
                 quick = self._quick_get(request, user, route)
                 if quick is not None:
                     return quick
-            return self._resource(request, user, route)
+            return self._resource(request, user, route, real)
         except errors.ApiError as error:
+            self._audit_refusal(request, real, error)
             return error_response(error)
+
+    def _audit_refusal(self, request: Request, user: User, error: errors.ApiError) -> None:
+        """Note a request that did not get as far as its verb: nobody knows who asks, or for whom."""
+        route = self._router.route(request.path) if self._authorizer.auditing else None
+        if route is not None:
+            self._authorizer.audit(request, user, route, self._verb(request, route), error.code, 0.0, user)
 
     # -- paths that are no resources
 
@@ -114,6 +123,8 @@ class App:
             raise errors.InternalError("Internal error occurred: see the server's log") from None
         if found is None:
             raise errors.NotFound("the server could not find the requested resource", details={})
+        if isinstance(found, Response) and _wants_gzip(request, found):
+            return _compressed(found)
         return found
 
     # -- resources
@@ -122,6 +133,8 @@ class App:
         """GET of one object from the cache without a task; None when it needs the long way."""
         api, resource = self._api, route.resource
         if resource is None or not api.store.exclusive or resource in NOT_STORED or api.is_view(resource):
+            return None
+        if self._authorizer.auditing:
             return None
         if negotiate(request.headers.get("accept", "")) is not PLAIN:
             return None
@@ -134,7 +147,8 @@ class App:
             return None
         return Response(entry.data)
 
-    async def _resource(self, request: Request, user: User, route: Route) -> Answer:
+    async def _resource(self, request: Request, user: User, route: Route, real: User) -> Answer:
+        """`real` is who asks, `user` on whose behalf."""
         started = time.perf_counter()
         verb = self._verb(request, route)
         is_read = verb in ("get", "list", "watch")
@@ -158,7 +172,7 @@ class App:
         finally:
             key = (verb, route.plural, status)
             self.requests[key] = self.requests.get(key, 0) + 1
-            self._authorizer.audit(request, user, route, verb, status, time.perf_counter() - started)
+            self._authorizer.audit(request, user, route, verb, status, time.perf_counter() - started, real)
 
     def _verb(self, request: Request, route: Route) -> str:
         method = request.method
@@ -189,7 +203,10 @@ class App:
         if route.resource is None:
             raise errors.NotFound("the server could not find the requested resource", details={})
         try:
-            return await self._run(request, user, route, route.resource, verb)
+            answer = await self._run(request, user, route, route.resource, verb)
+            if answer is not None and _wants_gzip(request, answer):
+                return await _compressed(answer)
+            return answer
         except (errors.ApiError, asyncio.CancelledError):
             raise
         except Exception:
@@ -356,11 +373,18 @@ def _partial_line(type_: str, entry: Entry) -> bytes:
 def _finish(request: Request, call: Call, representation: Representation, data: bytes) -> Response:
     if representation.media_type != PLAIN.media_type:
         data = render(data, representation.media_type)
-    headers = _warnings(call) or []
-    if len(data) > GZIP_MIN and "gzip" in request.headers.get("accept-encoding", ""):
-        data = gzip.compress(data, 1)
-        headers = [*headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
-    return Response(data, content_type=representation.media_type, headers=headers)
+    return Response(data, content_type=representation.media_type, headers=_warnings(call))
+
+
+def _wants_gzip(request: Request, response: Response) -> bool:
+    return len(response.body) > GZIP_MIN and "gzip" in request.headers.get("accept-encoding", "")
+
+
+async def _compressed(response: Response) -> Response:
+    """The same answer with its body in gzip; made in a thread, because long lists take long."""
+    response.body = await asyncio.to_thread(gzip.compress, response.body, 1)
+    response.headers = [*(response.headers or ()), ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    return response
 
 
 def _warnings(call: Call) -> list[tuple[str, str]] | None:
@@ -412,6 +436,6 @@ def forbidden(asked: Attributes, why: str = "") -> errors.Forbidden:
 def error_response(error: errors.ApiError) -> Response:
     headers = None
     retry = (error.details or {}).get("retryAfterSeconds")
-    if error.code == 429 or retry:
-        headers = [("Retry-After", str(retry or 1))]
+    if retry:
+        headers = [("Retry-After", str(retry))]
     return Response(orjson.dumps(error.status) + b"\n", status=error.code, headers=headers)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from wherry.kube_api.call import Call, DeleteOptions
 from wherry.kube_api.rules import check_delete_options
 from wherry.schema import errors
@@ -32,21 +34,25 @@ def read_options(call: Call, query: dict[str, list[str]]) -> None:
     validation = last("fieldValidation")
     if validation:
         if validation not in ("Ignore", "Warn", "Strict"):
-            raise errors.Invalid(
-                f'CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "{validation}": '
-                'supported values: "Ignore", "Strict", "Warn"'
-            )
+            listed = '"", "Ignore", "Strict", "Warn"'
+            raise _unsupported(call, "fieldValidation", f'"{validation}"', listed)
         call.field_validation = validation
     set_dry_run(call, query.get("dryRun") or [])
+
+
+_KINDS = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}
+
+
+def _unsupported(call: Call, field: str, value: str, listed: str) -> errors.Invalid:
+    kind = _KINDS.get(call.verb, "DeleteOptions")
+    cause = errors.Cause("FieldValueNotSupported", f"Unsupported value: {value}: supported values: {listed}", field)
+    return errors.invalid("meta.k8s.io", kind, "", [cause])
 
 
 def set_dry_run(call: Call, values: list[str]) -> None:
     for value in values:
         if value and value != "All":
-            raise errors.Invalid(
-                f'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "{value}": '
-                'supported values: "All"'
-            )
+            raise _unsupported(call, "dryRun", orjson.dumps(values).decode(), '"All"')
         call.dry_run = call.dry_run or value == "All"
 
 

@@ -77,6 +77,8 @@ class Connection(asyncio.Protocol):
         self.writable = True
         self.on_writable: Callable[[], None] | None = None
         self.on_close: Callable[[], None] | None = None
+        self.on_stop: Callable[[], None] | None = None
+        """Ends a stream that would go on for long, because the server stops."""
         self.since = 0.0
         """When the present state (idle, or waiting for the rest of a request) began."""
 
@@ -265,7 +267,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         self._busy = False
-        self.on_writable = self.on_close = None
+        self.on_writable = self.on_close = self.on_stop = None
         self.since = time.monotonic()
         if self._close_after:
             self.transport.close()
@@ -378,6 +380,8 @@ class Server:
             if connection.idle:
                 connection.transport.close()
             elif connection._task is not None:
+                if connection.on_stop is not None:
+                    connection.on_stop()
                 tasks.append(connection._task)
         if tasks:
             await asyncio.wait(tasks, timeout=grace_seconds)

@@ -17,7 +17,7 @@ from wherry.schema.resource import Object, Resource
 
 def table(api: Api, resource: Resource, page: Page, include: str) -> bytes:
     """A Table of the page's entries; `include` is None, Metadata or Object."""
-    objects = [entry.peek() for entry in page.entries]
+    objects = [entry.decode() for entry in page.entries]
     metadata: Object = {"resourceVersion": str(page.revision)}
     if page.continue_token:
         metadata["continue"] = page.continue_token
@@ -51,7 +51,7 @@ def partial_object(obj: Object) -> Object:
 
 def partial(entry: Entry) -> bytes:
     """The entry's metadata alone."""
-    return orjson.dumps(partial_object(entry.peek()))
+    return orjson.dumps(partial_object(entry.decode()))
 
 
 def partial_list(page: Page) -> bytes:
@@ -63,6 +63,6 @@ def partial_list(page: Page) -> bytes:
             "kind": "PartialObjectMetadataList",
             "apiVersion": "meta.k8s.io/v1",
             "metadata": metadata,
-            "items": [partial_object(entry.peek()) for entry in page.entries],
+            "items": [partial_object(entry.decode()) for entry in page.entries],
         }
     )

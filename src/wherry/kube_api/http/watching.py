@@ -1,7 +1,8 @@
 """A watch over HTTP: one chunked answer that goes on until the client, the timeout or an error ends it.
 
 Frames are written straight from the cache's flush. A client that does not keep up is left alone while its socket is
-full (its position in the window is all it costs) and told 410 when the window has moved past it.
+full (its position in the window and what the socket has not taken, about 1 MiB, is all it costs) and told 410 when it
+reads on after the window has moved past it; one that has stopped reading is cut then.
 """
 
 import asyncio
@@ -18,6 +19,10 @@ from wherry.schema.errors import ApiError
 
 MIN_TIMEOUT = 1800
 BOOKMARK_SECONDS = 60.0
+INITIAL_SECONDS = 60.0
+"""How long a client may stop reading while it is sent what stood there when the watch began."""
+PIECE = 1 << 18
+"""Bytes to hand to the socket before asking again whether it takes more."""
 
 Shaper = Callable[[str, Entry], bytes]
 """(event type, entry) -> line, for representations other than the object itself."""
@@ -44,19 +49,8 @@ class HttpWatch:
             connection.start_stream(200, [("Content-Type", "application/json"), ("Cache-Control", "no-cache, private")])
             connection.on_writable = self._pump
             connection.on_close = self._end
-            batch: list[bytes] = []
-            for entry in self._stream.initial():
-                batch.append(self._line("ADDED", entry))
-                if len(batch) == 200:
-                    connection.write_chunk(b"".join(batch))
-                    batch.clear()
-                    if not connection.writable:
-                        await connection.drained()
-                        connection.on_writable = self._pump
-                        connection.on_close = self._end
-            if self._stream.initial_bookmark is not None:
-                batch.append(self._stream.initial_bookmark)
-            connection.write_chunk(b"".join(batch))
+            connection.on_stop = self._end
+            await self._send_initial()
             self._started = True
             seconds = self._call.timeout_seconds or random.randint(MIN_TIMEOUT, 2 * MIN_TIMEOUT)
             self._timers.append(self._loop.call_later(seconds, self._end))
@@ -66,11 +60,35 @@ class HttpWatch:
             await self._done
         except ConnectionResetError:
             return
+        except TimeoutError:
+            connection.transport.abort()
         finally:
             self._stream.close()
             for timer in self._timers:
                 timer.cancel()
             connection.end_stream()
+
+    async def _send_initial(self) -> None:
+        """What stood there when the watch began. Raises ConnectionResetError, TimeoutError."""
+        connection = self._connection
+        batch: list[bytes] = []
+        size = 0
+        for entry in self._stream.initial():
+            line = self._line("ADDED", entry)
+            batch.append(line)
+            size += len(line)
+            if size >= PIECE:
+                connection.write_chunk(b"".join(batch))
+                batch.clear()
+                size = 0
+                if not connection.writable:
+                    async with asyncio.timeout(INITIAL_SECONDS):
+                        await connection.drained()
+                    connection.on_writable = self._pump
+                    connection.on_close = self._end
+        if self._stream.initial_bookmark is not None:
+            batch.append(self._stream.initial_bookmark)
+        connection.write_chunk(b"".join(batch))
 
     def _line(self, type_: str, entry: Entry) -> bytes:
         return self._shaper(type_, entry) if self._shaper is not None else frame(type_, entry.data)
@@ -86,15 +104,36 @@ class HttpWatch:
         if not self._started or self._done.done():
             return
         connection = self._connection
+        if not connection.writable and self._stream.lost:
+            connection.transport.abort()
+            self._end()
+            return
         try:
             while connection.writable and not connection.closed:
                 events = self._stream.take()
                 if not events:
                     return
-                connection.write_chunk(b"".join([self._event(event) for event in events]))
+                self._send(events)
         except ApiError as error:
             connection.write_chunk(error_frame(error))
             self._end()
+
+    def _send(self, events: list[CacheEvent]) -> None:
+        """In pieces; what the socket does not take any more is given back."""
+        batch: list[bytes] = []
+        size = 0
+        for number, event in enumerate(events, 1):
+            line = self._event(event)
+            batch.append(line)
+            size += len(line)
+            if size >= PIECE and number < len(events):
+                self._connection.write_chunk(b"".join(batch))
+                if not self._connection.writable:
+                    self._stream.give_back(len(events) - number)
+                    return
+                batch.clear()
+                size = 0
+        self._connection.write_chunk(b"".join(batch))
 
     def _bookmark(self) -> None:
         if self._connection.writable and not self._stream.behind:

@@ -61,6 +61,8 @@ class Connector:
     async def _stream(self, request: Request, call: Call) -> Target:
         pod = await self._pod(call)
         query = request.query
+        if "upgrade" not in request.headers.get("connection", "").lower():
+            raise errors.BadRequest("Upgrade request required")
         node = _node_of(pod, call)
         if node is None:
             raise errors.BadRequest(f"pod {call.name} does not have a host assigned")

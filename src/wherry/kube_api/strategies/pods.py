@@ -53,17 +53,17 @@ class PodStrategy(Strategy):
             obj["spec"].pop("ephemeralContainers", None)
 
     def prepare_resize(self, api: "Api", call: Call, obj: Object, old: Object) -> None:
-        """Only the containers' resources change."""
-        spec = dict(old["spec"])
+        """Only the containers' resources change. What else is wrong with the containers (their number, names and
+        order) is left for the validation to find."""
+        spec, wanted = dict(old["spec"]), obj.get("spec") or {}
         for field in ("containers", "initContainers"):
-            wanted = {one.get("name"): one for one in (obj.get("spec") or {}).get(field) or ()}
-            if field in spec:
-                spec[field] = [
-                    {**one, **{part: wanted[one["name"]][part] for part in ("resources", "resizePolicy")
-                               if part in wanted[one["name"]]}} if one["name"] in wanted else one
-                    for one in spec[field]
-                ]  # fmt: skip
+            known = {one.get("name"): one for one in spec.get(field) or ()}
+            found = [_resized(one, known.get(one.get("name"))) for one in wanted.get(field) or ()]
+            if found or field in spec:
+                spec[field] = found
         obj["spec"] = spec
+        kept = obj["metadata"]
+        obj["metadata"] = {**old["metadata"], **{field: kept[field] for field in ("managedFields",) if field in kept}}
         keep(obj, old, "status")
 
     def begin_delete(self, api: "Api", obj: Object, grace_period_seconds: int | None) -> int:
@@ -76,3 +76,13 @@ class PodStrategy(Strategy):
         if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
             return 0
         return int(grace)
+
+
+def _resized(wanted: Object, known: Object | None) -> Object:
+    """A container as it was, with the resources that are wanted now."""
+    if known is None:
+        return wanted
+    made = dict(known)
+    for part in ("resources", "resizePolicy"):
+        keep(made, wanted, part)
+    return made

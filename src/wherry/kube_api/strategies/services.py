@@ -19,6 +19,7 @@ from wherry.schema.resource import Object
 if TYPE_CHECKING:
     from wherry.kube_api.api import Api
 
+DNS_OFFSET = 10
 NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
 
 
@@ -28,7 +29,9 @@ class ServiceAddresses:
     def __init__(self, api: "Api", cidr: str, ports: tuple[int, int]) -> None:
         self.network = ipaddress.ip_network(cidr)
         self.ports = ports
-        self._addresses: dict[str, tuple[str, str]] = {}
+        # Where pods find the cluster's DNS, which is no Service here.
+        dns = str(self.network[DNS_OFFSET]) if self.network.num_addresses > DNS_OFFSET else ""
+        self._addresses: dict[str, tuple[str, str]] = {dns: ("kube-system", "kube-dns")}
         self._ports: dict[tuple[str, int], tuple[str, str]] = {}
         self._claimed: set[str | tuple[str, int]] = set()
         cache = api.cache_of(builtin.SERVICES)
@@ -154,6 +157,10 @@ class ServiceStrategy(Strategy):
                     new.pop(field, None)
             return
         if before.get("type") != "ExternalName":
+            changed = new.get("clusterIP") and new["clusterIP"] != before.get("clusterIP")
+            if changed and new.get("clusterIPs") == before.get("clusterIPs"):
+                # Of a client that knows only the older field: it speaks for both.
+                new["clusterIPs"] = [new["clusterIP"]]
             for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
                 if not new.get(field):
                     keep(new, before, field)

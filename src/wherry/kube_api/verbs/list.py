@@ -16,6 +16,7 @@ from wherry.kube_api.call import Call
 from wherry.kube_api.objects import Entry, key_of, prefix_of, splice, split_key
 from wherry.kube_api.selection import Selection
 from wherry.kube_api.verbs.get import not_older, parse_revision
+from wherry.kube_api.verbs.list_options import check_list
 from wherry.schema import errors
 from wherry.store.api import Compacted, FutureRevision
 
@@ -43,7 +44,7 @@ async def list_joined(api: Api, call: Call) -> Page:
     """Like `list_` for those who only want the bytes of the items."""
     plain = not (
         call.label_selector or call.field_selector or call.limit or call.continue_token
-        or call.resource_version or call.resource_version_match or call.name
+        or call.resource_version or call.resource_version_match or call.name or call.send_initial_events is not None
     )  # fmt: skip
     if plain and api.store.exclusive and not api.is_view(call.resource):
         api.cache.check()
@@ -54,7 +55,7 @@ async def list_joined(api: Api, call: Call) -> Page:
 
 async def list_(api: Api, call: Call) -> Page:
     """Entries in the version that was asked for, in order of namespace and name. Raises Gone, BadRequest."""
-    _check_options(call)
+    check_list(call)
     selection = Selection(call, api.selectable(call.resource))
     if call.continue_token:
         revision, start = _decode_token(call.continue_token, prefix_of(api.stored_as(call.resource)))
@@ -70,33 +71,12 @@ async def list_(api: Api, call: Call) -> Page:
     return await _page(api, call, selection, api.cache.revision, "")
 
 
-def _check_options(call: Call) -> None:
-    match = call.resource_version_match
-    if not match:
-        return
-    if match not in ("Exact", "NotOlderThan"):
-        raise errors.Invalid(
-            f'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Unsupported value: "{match}": '
-            'supported values: "Exact", "NotOlderThan"'
-        )
-    if not call.resource_version:
-        raise errors.Invalid(
-            'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: '
-            "resourceVersionMatch is forbidden unless resourceVersion is provided"
-        )
-    if match == "Exact" and call.resource_version == "0":
-        raise errors.Invalid(
-            'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: '
-            'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-        )
-
-
 async def _page(api: Api, call: Call, selection: Selection, revision: int, start: str) -> Page:
     cache = api.cache_of(call.resource)
     resource = api.stored_as(call.resource)
     if revision >= cache.changed and revision <= api.cache.revision:
         api.cache.check()
-        if not start and not call.limit and selection.everything and not api.is_view(call.resource):
+        if not start and call.limit <= 0 and selection.everything and not api.is_view(call.resource):
             return Page(
                 list(cache.entries(call.namespace)), api.cache.revision if not call.continue_token else revision
             )
@@ -127,7 +107,7 @@ def _cut(api: Api, call: Call, selection: Selection, resource: object, found: It
         shown = api.present(call.resource, entry)
         if not selection.everything and not selection.matches(shown):
             continue
-        if call.limit and len(chosen) >= call.limit:
+        if call.limit > 0 and len(chosen) >= call.limit:
             left += 1
             if not selection.everything:
                 break

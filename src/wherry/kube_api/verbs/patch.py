@@ -9,7 +9,7 @@ from wherry.kube_api.objects import Entry
 from wherry.kube_api.pipeline import check_fields, check_object, prepare_changed, prepare_new
 from wherry.kube_api.verbs.update import write
 from wherry.schema import errors
-from wherry.schema.objects import deep_copy
+from wherry.schema.objects import deep_copy, json_copy
 from wherry.schema.resource import Object
 
 JSON = "application/json-patch+json"
@@ -37,7 +37,9 @@ async def patch(api: Api, call: Call, body: Any, type_: str) -> tuple[Entry, boo
                 raise api.not_found(call.resource, call.name or "")
             return await _create_by_apply(api, call, deep_copy(body))
         try:
-            new = rules.patched(api, call, deep_copy(current), deep_copy(body), type_)
+            # Apply shares what it leaves alone with the object it is given; the other patches copy by themselves.
+            base = json_copy(current) if type_ == APPLY else current
+            new = rules.patched(api, call, base, deep_copy(body) if type_ == APPLY else body, type_)
         except ValueError as error:
             raise errors.BadRequest(str(error)) from error
         new = check_object(call, new)

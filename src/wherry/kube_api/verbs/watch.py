@@ -14,6 +14,7 @@ from wherry.kube_api.call import Call
 from wherry.kube_api.objects import Entry
 from wherry.kube_api.selection import Selection
 from wherry.kube_api.verbs.get import not_older
+from wherry.kube_api.verbs.list_options import check_watch
 from wherry.schema import errors
 
 MAX_TAKE = 512
@@ -37,8 +38,9 @@ class WatchStream:
         self.initial_bookmark: bytes | None = None
 
     async def start(self) -> None:
-        """Find where to begin. Raises Gone, BadRequest, Timeout."""
+        """Find where to begin. Raises Gone, BadRequest, Invalid, Timeout."""
         call = self._call
+        check_watch(call)
         wants_initial = call.send_initial_events
         revision = await not_older(self._api, call.resource, call.resource_version)
         self._api.cache.check()
@@ -64,6 +66,15 @@ class WatchStream:
     def behind(self) -> bool:
         """Whether `take` would give something."""
         return self._position < self._cache.end or bool(self._initial)
+
+    @property
+    def lost(self) -> bool:
+        """Whether events have gone by that this watch has not taken."""
+        return self._position < self._cache.first
+
+    def give_back(self, count: int) -> None:
+        """The last `count` events that were taken have not been sent: they come again."""
+        self._position -= count
 
     def initial(self) -> list[Entry]:
         """What stood there when the watch began: sent as ADDED before anything else. Empty the second time."""

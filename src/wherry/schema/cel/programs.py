@@ -33,6 +33,14 @@ def _environment(further: tuple[str, ...] = ()) -> Any:
     return cel.NewEnv(variables=variables, extensions=extensions)
 
 
+class OverBudget(Exception):
+    """The expression takes more steps than one may."""
+
+
+_OVER = "Iteration budget exceeded"
+"""What the library says of an expression whose loops have gone round more than 10,000 times in all."""
+
+
 class Program:
     """Compile with the constructor (raises BadExpression), then `run` as often as needed.
 
@@ -52,15 +60,20 @@ class Program:
         environment = _environment()
         try:
             # Alone first: so that the places in the compiler's messages are those of the text.
-            plain = environment.compile(text)
-            self._expression = plain if source == f"({text}\n)" else environment.compile(source)
+            self._plain = environment.compile(text)
+            self._expression = self._plain if source == f"({text}\n)" else environment.compile(source)
         except RuntimeError as error:
             raise BadExpression(clean(str(error))) from None
         if result and self._expression.return_type().name().upper() not in (result, "DYN"):
             raise BadExpression(f"must evaluate to a {result.lower()}")
 
+    def serialized(self) -> bytes:
+        """The expression as it was written, for `cost.estimate`."""
+        found: bytes = self._plain.serialize()
+        return found
+
     def run(self, value: Any, old: Any = None, *, had_old: bool = False) -> Any:
-        """The result as plain Python. Raises Failed."""
+        """The result as plain Python. Raises Failed, OverBudget."""
         data = {"self": value, "oldSelf": old, "had__": had_old}
         try:
             found = self._expression.eval(data=data)
@@ -68,6 +81,8 @@ class Program:
                 raise Failed(_short(str(found.value())))
             return found.plain_value()
         except RuntimeError as error:
+            if _OVER in str(error):
+                raise OverBudget from None
             raise Failed(_short(str(error))) from None
 
 

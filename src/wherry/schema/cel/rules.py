@@ -4,27 +4,30 @@ Specified in
 https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules.
 """
 
-import re
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from wherry.schema.cel.names import escape
 from wherry.schema.errors import Cause
 from wherry.schema.validation.field import Causes, quoted
 
 if TYPE_CHECKING:
+    from wherry.schema.cel import cost
     from wherry.schema.cel.programs import Program
 
 Schema = dict[str, Any]
+_Use = tuple[Schema, dict[str, Any], Any, Any, str]
+"""(schema with the rule, rule, new value, old value or MISSING, path)"""
 
 _KEYWORD: Final = "x-kubernetes-validations"
 _REASONS: Final = ("FieldValueRequired", "FieldValueInvalid", "FieldValueForbidden", "FieldValueDuplicate")
-_RESERVED: Final = frozenset(
-    {
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-        "let", "loop", "package", "namespace", "return", "var", "void", "while",
-    }
-)  # fmt: skip
 _KINDS: Final = {"date-time": "timestamp", "duration": "duration"}
 MISSING: Final = object()
+
+_RUN_SECONDS: Final = 2.0
+"""Processor time that all rules of one object may take together (the real server: about one second)."""
+_OUT_OF_BUDGET: Final = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
 def has_rules(schema: Any) -> bool:
@@ -34,8 +37,9 @@ def has_rules(schema: Any) -> bool:
     return isinstance(schema, list) and any(has_rules(child) for child in schema)
 
 
-def check(schema: Schema, path: str, causes: Causes) -> None:
-    """Whether the rules of one schema (not of its children) compile, for the definition's own validation."""
+def check(schema: Schema, path: str, causes: Causes, scope: "cost.Scope") -> None:
+    """Whether the rules of one schema (not of its children) compile and may be afforded, for the definition's own
+    validation."""
     from wherry.schema.cel.programs import BadExpression
 
     for index, rule in enumerate(schema.get(_KEYWORD) or ()):
@@ -52,17 +56,40 @@ def check(schema: Schema, path: str, causes: Causes) -> None:
         elif message and "\n" in message:
             causes.invalid(f"{where}.message", message, "message must not contain line breaks")
         try:
-            _program(schema, rule)
+            program = _program(schema, rule)
+            _check_cost(program, schema, f"{where}.rule", "estimated rule cost", causes, scope)
         except BadExpression as error:
             causes.invalid(f"{where}.rule", text, f"compilation failed: {error}")
         if rule.get("messageExpression"):
+            at = f"{where}.messageExpression"
             try:
-                _message_program(schema, rule)
+                program = _message_program(schema, rule)
+                _check_cost(program, schema, at, "estimated messageExpression cost", causes, scope)
             except BadExpression as error:
-                expression = rule["messageExpression"]
-                causes.invalid(
-                    f"{where}.messageExpression", expression, f"messageExpression compilation failed: {error}"
-                )
+                causes.invalid(at, rule["messageExpression"], f"messageExpression compilation failed: {error}")
+
+
+def _check_cost(program: "Program", schema: Schema, path: str, what: str, causes: Causes, scope: "cost.Scope") -> None:
+    from wherry.schema.cel import cost
+
+    once = cost.estimate(program.serialized(), schema, root=scope.root)
+    spent = cost.everywhere(once, schema, scope)
+    scope.total.add(spent, path)
+    if spent > cost.RULE_LIMIT:
+        causes.forbidden(path, cost.exceeded(what, spent, cost.RULE_LIMIT))
+
+
+def check_total(total: "cost.Total", path: str, causes: Causes) -> None:
+    """Whether all rules of one version's schema together may be afforded; `path` is that of the schema."""
+    from wherry.schema.cel import cost
+
+    if total.sum > cost.TOTAL_LIMIT:
+        for _, where in total.dearest:
+            causes.forbidden(
+                where, "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+            )
+        what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
+        causes.forbidden(path, cost.exceeded(what, total.sum, cost.TOTAL_LIMIT))
 
 
 _programs: dict[tuple[str, str, bool, str], "Program"] = {}
@@ -95,14 +122,25 @@ def _message_program(schema: Schema, rule: dict[str, Any]) -> "Program":
 
 def validate(schema: Schema, new: Any, old: Any, causes: Causes) -> None:
     """Run all rules on an object that fits its schema. `old` is None for a creation."""
-    _validate(schema, new, MISSING if old is None else old, "", causes, root=True)
+    from wherry.schema.cel.programs import OverBudget
+
+    path, at = "", schema
+    ends = time.thread_time() + _RUN_SECONDS
+    try:
+        for at, rule, value, before, path in _uses(schema, new, MISSING if old is None else old, "", root=True):
+            if time.thread_time() > ends:
+                raise OverBudget
+            _run(at, rule, value, before, path, causes, root=at is schema)
+    except OverBudget:
+        causes.invalid(path or "<nil>", _word(at), _OUT_OF_BUDGET)
 
 
-def _validate(schema: Schema, new: Any, old: Any, path: str, causes: Causes, *, root: bool = False) -> None:
+def _uses(schema: Schema, new: Any, old: Any, path: str, *, root: bool = False) -> Iterator[_Use]:
+    """Every rule at every place of an object where it applies."""
     if new is None:
         return
     for rule in schema.get(_KEYWORD) or ():
-        _run(schema, rule, new, old, path, causes, root=root)
+        yield schema, rule, new, old, path
     if isinstance(new, dict):
         before = old if isinstance(old, dict) else {}
         properties, values = schema.get("properties") or {}, schema.get("additionalProperties")
@@ -112,12 +150,12 @@ def _validate(schema: Schema, new: Any, old: Any, path: str, causes: Causes, *, 
             if child is None and isinstance(values, dict):
                 child, where = values, f"{path}[{name}]"
             if isinstance(child, dict) and not (root and name == "metadata"):
-                _validate(child, value, before.get(name, MISSING), where, causes)
+                yield from _uses(child, value, before.get(name, MISSING), where)
     elif isinstance(new, list) and isinstance(schema.get("items"), dict):
         matching = _by_keys(schema, old)
         for index, value in enumerate(new):
             same = matching.get(_key(schema, value), MISSING) if matching else MISSING
-            _validate(schema["items"], value, same, f"{path}[{index}]", causes)
+            yield from _uses(schema["items"], value, same, f"{path}[{index}]")
 
 
 def _key(schema: Schema, item: Any) -> tuple[str, ...]:
@@ -222,13 +260,3 @@ def _metadata(metadata: Any) -> Any:
     if not isinstance(metadata, dict):
         return metadata
     return {field: metadata[field] for field in ("name", "generateName") if field in metadata}
-
-
-def escape(name: str) -> str:
-    """A property name as rules write it: `x-prop` is `x__dash__prop`, `namespace` is `__namespace__`."""
-    if name in _RESERVED:
-        return f"__{name}__"
-    if not re.search(r"__|[.\-/]", name):
-        return name
-    escaped = name.replace("__", "__underscores__").replace(".", "__dot__")
-    return escaped.replace("-", "__dash__").replace("/", "__slash__")

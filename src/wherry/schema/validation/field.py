@@ -17,7 +17,9 @@ NOT_POSITIVE = "must be greater than zero"
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it: strings quoted, numbers and booleans bare, the rest as JSON."""
+    """A value as messages show it: strings quoted, numbers and booleans bare, nothing as "null", the rest as JSON."""
+    if value is None:
+        return '"null"'
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, bool):

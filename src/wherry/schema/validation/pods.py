@@ -16,6 +16,8 @@ from wherry.schema.validation.containers import (
     seccomp,
 )
 from wherry.schema.validation.field import NEGATIVE, Causes, quoted
+from wherry.schema.validation.pod_diff import spec_diff
+from wherry.schema.validation.pod_resize import resize
 from wherry.schema.validation.resources import requirements
 from wherry.schema.validation.volumes import volumes
 
@@ -270,6 +272,7 @@ def update(new: Object, old: Object, causes: Causes, subresource: str = "") -> N
         _ephemeral_update(after, before, causes)
         return
     if subresource == "resize":
+        resize(new, old, causes)
         return
     for field in ("containers", "initContainers"):
         if len(after.get(field) or ()) != len(before.get(field) or ()):
@@ -295,7 +298,9 @@ def update(new: Object, old: Object, causes: Causes, subresource: str = "") -> N
         _reset(allowed, before, "schedulingGates")
     _reset(allowed, before, "ephemeralContainers")
     if not same(allowed, before):
-        causes.forbidden("spec", f"pod updates may not change fields other than {_UPDATABLE}\n{_diff(before, allowed)}")
+        causes.forbidden(
+            "spec", f"pod updates may not change fields other than {_UPDATABLE}\n{spec_diff(before, allowed)}"
+        )
 
 
 def _reset(allowed: JsonDict, before: JsonDict, field: str) -> None:
@@ -354,25 +359,3 @@ def _ephemeral_update(after: JsonDict, before: JsonDict, causes: Causes) -> None
             causes.forbidden(
                 "spec.ephemeralContainers", f"existing ephemeral containers {quoted(name)} may not be changed\n"
             )
-
-
-def _diff(before: Any, after: Any, path: str = "") -> str:
-    """Changed fields, one per line, the old value with a minus, the new one with a plus."""
-    lines: list[str] = []
-    _diff_into(before, after, path, lines)
-    return "\n".join(lines) + "\n"
-
-
-def _diff_into(before: Any, after: Any, path: str, lines: list[str]) -> None:
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted(before.keys() | after.keys()):
-            if not same(before.get(key), after.get(key)):
-                _diff_into(before.get(key), after.get(key), f"{path}.{key}" if path else key, lines)
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (one, other) in enumerate(zip(before, after, strict=True)):
-            if not same(one, other):
-                _diff_into(one, other, f"{path}[{index}]", lines)
-    else:
-        for sign, value in (("-", before), ("+", after)):
-            if value is not None:
-                lines.append(f"{sign} {path}: {value}")

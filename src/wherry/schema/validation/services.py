@@ -38,9 +38,16 @@ def service_create(obj: Object, causes: Causes) -> None:
     _affinity(spec, causes)
     for index, address in enumerate(spec.get("externalIPs") or ()):
         ip_address(address, f"spec.externalIPs[{index}]", causes)
+        not_special(address, f"spec.externalIPs[{index}]", causes)
     causes.one_of("spec.type", kind, TYPES)
     if kind != "ExternalName" and spec.get("clusterIP") not in (None, "", "None"):
         ip_address(spec["clusterIP"], "spec.clusterIPs[0]", causes)
+    listed = spec.get("clusterIPs")
+    if listed and kind != "ExternalName":
+        if not spec.get("clusterIP"):
+            causes.invalid("spec.clusterIPs", listed, "must be empty when `clusterIP` is not specified")
+        elif listed[0] != spec["clusterIP"]:
+            causes.invalid("spec.clusterIPs", listed, "first value must match `clusterIP`")
     if spec.get("loadBalancerSourceRanges"):
         if kind != "LoadBalancer":
             causes.forbidden("spec.loadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'")
@@ -55,6 +62,22 @@ def service_create(obj: Object, causes: Causes) -> None:
             "spec.loadBalancerClass", spec["loadBalancerClass"], names.qualified_name(spec["loadBalancerClass"])
         )
     _policies(spec, kind, causes)
+
+
+def not_special(value: str, path: str, causes: Causes) -> None:
+    """An address that other machines could reach; what is no address has been told already."""
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        return
+    if address.is_unspecified:
+        causes.invalid(path, value, "may not be unspecified (0.0.0.0 or ::)")
+    if address.is_loopback:
+        causes.invalid(path, value, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
+    if address.is_link_local:
+        causes.invalid(path, value, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    if address.is_multicast and (str(address).startswith("224.0.0.") or str(address).startswith("ff02:")):
+        causes.invalid(path, value, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
 
 
 def network(value: str, path: str, causes: Causes) -> None:
