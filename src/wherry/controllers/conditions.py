@@ -15,8 +15,7 @@ def get(status: dict[str, Any] | None, type: str) -> Condition | None:
 
 
 def is_true(status: dict[str, Any] | None, type: str) -> bool:
-    condition = get(status, type)
-    return condition is not None and condition["status"] == "True"
+    return any(one["type"] == type and one["status"] == "True" for one in (status or {}).get("conditions") or ())
 
 
 def put(

@@ -6,32 +6,33 @@ cluster does not serve; they are reported as such in the condition ScalingActive
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wherry.client.api import Client
-from wherry.client.clock import format_time
+from wherry.client.clock import format_time, parse_time
 from wherry.client.informer import Informers
+from wherry.controllers import autoscaling_behavior as behavior
 from wherry.controllers import conditions, pods
 from wherry.controllers.catalog import Catalog
 from wherry.controllers.loop import Controller
 from wherry.controllers.plan import NORMAL, WARNING, Event, Plan
 from wherry.schema import quantity
-from wherry.schema.builtin import HORIZONTAL_POD_AUTOSCALERS, POD_METRICS, PODS, REPLICATION_CONTROLLERS
+from wherry.schema.builtin import BUILTIN, HORIZONTAL_POD_AUTOSCALERS, POD_METRICS, PODS, REPLICATION_CONTROLLERS
 from wherry.schema.errors import ApiError
 from wherry.schema.resource import Object, Resource
 from wherry.schema.selectors import from_label_selector, from_set
 
 PERIOD = 15.0
-TOLERANCE = 0.1
-DOWN_WINDOW = 300.0
+_INITIALIZATION = 300.0
+"""A pod younger than this counts by its CPU only while it is ready: programs are busy when they start."""
 _INITIAL_READINESS = 30.0
+"""A pod that was last unready this soon after its start has never been ready."""
 
 
 @dataclass
 class Children:
     """`scale`: the target itself (None: it cannot be read, `error` says why); `usage`: per pod and container, per
-    resource, in nano-units; `recommendations`: earlier (time, replicas) within the stabilisation window."""
+    resource, in nano-units; `history`: what this autoscaler wanted and did before."""
 
     scale: Object | None = None
     target: Resource | None = None
@@ -39,7 +40,7 @@ class Children:
     pods: list[Object] = field(default_factory=list)
     usage: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     metrics_error: str = ""
-    recommendations: list[tuple[float, int]] = field(default_factory=list)
+    history: behavior.History = field(default_factory=behavior.History)
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,12 @@ class Proposal:
 
 
 class MetricError(Exception):
-    """A metric that cannot be computed: `reason` for the condition, and the message."""
+    """A metric that cannot be computed: `reason` for the condition, and the message. `label` says what was tried."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, label: str = "failed to get metric") -> None:
         super().__init__(message)
         self.reason = reason
+        self.label = label
 
 
 def reconcile(autoscaler: Object, children: Children, now: float) -> Plan:
@@ -75,7 +77,7 @@ def reconcile(autoscaler: Object, children: Children, now: float) -> Plan:
     low, high = spec.get("minReplicas", 1), spec["maxReplicas"]
     message = "the HPA controller was able to get the target's current scale"
     found = conditions.put(found, "AbleToScale", "True", "SucceededGetScale", message, now)
-    wanted, metrics = current, []
+    wanted, metrics, decisive = current, [], ""
     if current == 0 and low != 0:
         message = "scaling is disabled since the replica count of the target is zero"
         found = conditions.put(found, "ScalingActive", "False", "ScalingDisabled", message, now)
@@ -89,25 +91,33 @@ def reconcile(autoscaler: Object, children: Children, now: float) -> Plan:
         if not proposals or (errors and max(one.replicas for one in proposals) < current):
             # A metric that cannot be read must not lead to scaling down.
             error = errors[0]
+            invalid = (
+                f"{len(errors)} invalid out of {len(spec['metrics'])}" if spec.get("metrics") else "1 invalid out of 1"
+            )
             found = conditions.put(found, "ScalingActive", "False", error.reason, _why(error), now)
             plan.event(WARNING, error.reason, str(error))
             plan.event(
                 WARNING,
                 "FailedComputeMetricsReplicas",
-                f"invalid metrics (1 invalid out of {len(spec['metrics'])}), first error is: {error}",
+                f"invalid metrics ({invalid}), first error is: {error.label}: {error}",
             )
         else:
             best = max(proposals, key=lambda one: one.replicas)
+            decisive = best.metric
             message = f"the HPA was able to successfully calculate a replica count from {best.metric}"
             found = conditions.put(found, "ScalingActive", "True", "ValidMetricFound", message, now)
-            wanted, found = _limit(spec, best, children, current, low, high, found, now)
+            stable, word = behavior.stabilise(spec, best.replicas, current, children.history, now)
+            found = conditions.put(found, "AbleToScale", "True", word.reason, word.message, now)
+            wanted, word = behavior.limit(spec, stable, current, children.history, now)
+            found = conditions.put(found, "ScalingLimited", str(word.limited), word.reason, word.message, now)
     if wanted != current and children.target is not None:
-        reason = _rescale_reason(current, wanted, low, high, metrics)
+        reason = _rescale_reason(current, wanted, low, high, decisive)
         done = Event(NORMAL, "SuccessfulRescale", f"New size: {wanted}; reason: {reason}")
         failed = Event(WARNING, "FailedRescale", f"New size: {wanted}; reason: {reason}; error: {{error}}")
         patch = {"spec": {"replicas": wanted}}
         plan.patch(children.target, children.scale, patch, subresource="scale", done=done, failed=failed)
         plan.because(f"{current} -> {wanted}: {reason}")
+        behavior.record(children.history, current, wanted, now)
         status["lastScaleTime"] = format_time(now)
         message = f"the HPA controller was able to update the target scale to {wanted}"
         found = conditions.put(found, "AbleToScale", "True", "SucceededRescale", message, now)
@@ -120,15 +130,12 @@ def _why(error: MetricError) -> str:
     return f"the HPA was unable to compute the replica count: {error}"
 
 
-def _rescale_reason(current: int, wanted: int, low: int, high: int, metrics: Sequence[Object]) -> str:
+def _rescale_reason(current: int, wanted: int, low: int, high: int, metric: str) -> str:
     if current > high:
         return "Current number of replicas above Spec.MaxReplicas"
     if current < low:
         return "Current number of replicas below Spec.MinReplicas"
-    if wanted > current:
-        names = [one["resource"]["name"] for one in metrics if one["type"] == "Resource"]
-        return f"{names[0] if names else 'container'} resource utilization (percentage of request) above target"
-    return "All metrics below target"
+    return f"{metric} above target" if wanted > current else "All metrics below target"
 
 
 def _propose(spec: Object, children: Children, current: int, now: float) -> tuple[list[Proposal], list[MetricError]]:
@@ -139,13 +146,13 @@ def _propose(spec: Object, children: Children, current: int, now: float) -> tupl
     }
     for metric in spec.get("metrics") or [default]:
         try:
-            proposals.append(_replicas_for(metric, children, current, now))
+            proposals.append(_replicas_for(spec, metric, children, current, now))
         except MetricError as error:
             errors.append(error)
     return proposals, errors
 
 
-def _replicas_for(metric: Object, children: Children, current: int, now: float) -> Proposal:
+def _replicas_for(spec: Object, metric: Object, children: Children, current: int, now: float) -> Proposal:
     kind = metric["type"]
     if kind not in ("Resource", "ContainerResource"):
         reason = {"Pods": "FailedGetPodsMetric", "Object": "FailedGetObjectMetric"}.get(kind, "FailedGetExternalMetric")
@@ -154,61 +161,66 @@ def _replicas_for(metric: Object, children: Children, current: int, now: float) 
     source = metric["resource" if kind == "Resource" else "containerResource"]
     name, container = source["name"], source.get("container")
     failed = "FailedGetResourceMetric" if kind == "Resource" else "FailedGetContainerResourceMetric"
+    target = source["target"]
+    goal = target.get("averageUtilization")
+
+    def error(why: str) -> MetricError:
+        what = f"{name} utilization" if goal is not None else f"{name} resource metric value"
+        label = f"failed to get {name} {'resource' if kind == 'Resource' else 'container'} metric value"
+        return MetricError(failed, f"failed to get {what}: {why}", label)
+
     if children.metrics_error:
-        message = (
-            f"failed to get {name} utilization: unable to get metrics for resource {name}: {children.metrics_error}"
-        )
-        raise MetricError(failed, message)
+        raise error(f"unable to get metrics for resource {name}: {children.metrics_error}")
     ready, unready, missing = _sort(children, name, now)
     if not ready and not unready:
-        message = (
-            f"failed to get {name} utilization: unable to get metrics for resource {name}: "
-            "no metrics returned from resource metrics API"
-        )
-        raise MetricError(failed, message)
-    used = {pod["metadata"]["name"]: _used(children, pod, name, container) for pod in ready}
-    target = source["target"]
-    if target.get("averageUtilization") is not None:
-        goal = target["averageUtilization"]
-        requests = {
-            pod["metadata"]["name"]: _requested(pod, name, container, failed) for pod in (*ready, *missing, *unready)
-        }
-        total = sum(requests[one] for one in used)
-        if not total:
-            raise MetricError(
-                failed,
-                f"failed to get {name} utilization: did not receive metrics for targeted pods (pods might be unready)",
-            )
-        share = 100 * sum(used.values()) / total
-        ratio = share / goal
-        shown: Object = {"averageUtilization": int(share), "averageValue": _shown(sum(used.values()) // len(used))}
-    else:
-        goal_value = quantity.parse(target["averageValue"]).nano
-        requests = dict.fromkeys((pod["metadata"]["name"] for pod in (*ready, *missing, *unready)), goal_value)
-        if not used:
-            raise MetricError(
-                failed,
-                f"failed to get {name} utilization: did not receive metrics for targeted pods (pods might be unready)",
-            )
-        ratio = sum(used.values()) / len(used) / goal_value
-        shown = {"averageValue": _shown(sum(used.values()) // len(used))}
+        raise error(f"unable to get metrics for resource {name}: no metrics returned from resource metrics API")
+    try:
+        used = {pod["metadata"]["name"]: _used(children, pod, name, container) for pod in ready}
+        if goal is not None:
+            requests = {
+                pod["metadata"]["name"]: _requested(pod, name, container) for pod in (*ready, *missing, *unready)
+            }
+        else:
+            value = quantity.parse(target["averageValue"]).nano
+            requests = {pod["metadata"]["name"]: value for pod in (*ready, *missing, *unready)}
+    except LookupError as why:
+        raise error(str(why.args[0])) from why
+    share = (goal if goal is not None else 100) / 100
+    total = sum(requests[one] for one in used)
+    if not total:
+        raise error("did not receive metrics for targeted pods (pods might be unready)")
+    ratio = sum(used.values()) / total / share
+    shown: Object = {"averageValue": _shown(sum(used.values()) // len(used))}
+    if goal is not None:
+        shown["averageUtilization"] = 100 * sum(used.values()) // total
     body: Object = {"name": name, "current": shown} | ({"container": container} if container else {})
     status = {"type": kind, "resource" if kind == "Resource" else "containerResource": body}
-    label = f"{name} resource utilization (percentage of request)"
-    if abs(ratio - 1.0) <= TOLERANCE:
+    label = f"{name} {'' if kind == 'Resource' else 'container '}resource utilization (percentage of request)"
+    if goal is None:
+        label = f"{name} {'' if kind == 'Resource' else 'container '}resource"
+    if _is_close(spec, ratio):
         return Proposal(current, label, status)
-    if missing or (unready and ratio > 1.0):
-        # Pods without metrics are taken as idle when scaling up, as just at the target when scaling down.
-        for pod in (*missing, *(unready if ratio > 1.0 else ())):
+    grow = ratio > 1.0
+    if missing or (unready and grow):
+        # Pods that say nothing are taken as idle when scaling up; when scaling down, as using all they asked for.
+        for pod in (*missing, *(unready if grow else ())):
             one = pod["metadata"]["name"]
-            used[one] = 0 if ratio > 1.0 else requests[one] * target.get("averageUtilization", 100) // 100
-        goal_share = target.get("averageUtilization", 100) / 100
-        base = sum(requests[one] for one in used)
-        adjusted = sum(used.values()) / base / goal_share if base else 1.0
-        if abs(adjusted - 1.0) <= TOLERANCE or (adjusted > 1.0) != (ratio > 1.0):
+            used[one] = 0 if grow else int(requests[one] * max(1.0, share))
+        ratio = sum(used.values()) / sum(requests[one] for one in used) / share
+        if _is_close(spec, ratio) or (ratio > 1.0) != grow:
             return Proposal(current, label, status)
-        ratio = adjusted
-    return Proposal(math.ceil(ratio * len(used)), label, status)
+        wanted = _counted(ratio * len(used))
+        # So few pods may be counted that following them would lead the wrong way.
+        return Proposal(wanted if (wanted > current) == grow else current, label, status)
+    return Proposal(_counted(ratio * len(used)), label, status)
+
+
+def _counted(replicas: float) -> int:
+    return math.ceil(round(replicas, 9))
+
+
+def _is_close(spec: Object, ratio: float) -> bool:
+    return 1.0 - behavior.tolerance(spec, up=False) <= ratio <= 1.0 + behavior.tolerance(spec, up=True)
 
 
 def _sort(children: Children, name: str, now: float) -> tuple[list[Object], list[Object], list[Object]]:
@@ -221,110 +233,60 @@ def _sort(children: Children, name: str, now: float) -> tuple[list[Object], list
             unready.append(pod)
         elif pod["metadata"]["name"] not in children.usage:
             missing.append(pod)
-        elif name == "cpu" and not pods.is_ready(pod):
+        elif name == "cpu" and _says_nothing_yet(pod, now):
             unready.append(pod)
         else:
             ready.append(pod)
     return ready, unready, missing
 
 
+def _says_nothing_yet(pod: Object, now: float) -> bool:
+    """Whether its CPU is that of a start: it is young and not ready, or has never been ready."""
+    status = pod.get("status") or {}
+    condition = conditions.get(status, "Ready")
+    if condition is None or not status.get("startTime"):
+        return True
+    if condition["status"] == "True":
+        return False
+    started = parse_time(status["startTime"]) or 0.0
+    changed = parse_time(condition.get("lastTransitionTime") or "") or started
+    return now < started + _INITIALIZATION or changed < started + _INITIAL_READINESS
+
+
 def _used(children: Children, pod: Object, name: str, container: str | None) -> int:
+    """Raises LookupError with the reason when the metrics lack the container."""
     usage = children.usage[pod["metadata"]["name"]]
+    if container is not None and container not in usage:
+        metadata = pod["metadata"]
+        raise LookupError(
+            f"container {container} not present in metrics for pod {metadata['namespace']}/{metadata['name']}"
+        )
     return sum(values.get(name, 0) for one, values in usage.items() if container in (None, one))
 
 
-def _requested(pod: Object, name: str, container: str | None, failed: str) -> int:
-    total = 0
-    for one in pod["spec"]["containers"]:
+def _requested(pod: Object, name: str, container: str | None) -> int:
+    """Raises LookupError with the reason when a container requests nothing of the kind."""
+    spec = pod["spec"]
+    whole = ((spec.get("resources") or {}).get("requests") or {}).get(name)
+    if whole is not None and container is None:
+        return quantity.parse(whole).nano
+    sidecars = [one for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"]
+    total, found = 0, False
+    for one in (*spec["containers"], *sidecars):
         if container not in (None, one["name"]):
             continue
+        found = True
         text = ((one.get("resources") or {}).get("requests") or {}).get(name)
         if text is None:
-            message = (
-                f"failed to get {name} utilization: missing request for {name} in container {one['name']} "
-                f"of Pod {pod['metadata']['name']}"
-            )
-            raise MetricError(failed, message)
+            raise LookupError(f"missing request for {name} in container {one['name']} of Pod {pod['metadata']['name']}")
         total += quantity.parse(text).nano
+    if not found:
+        raise LookupError(f"container {container} not found in Pod {pod['metadata']['name']}")
     return total
 
 
 def _shown(nano: int) -> str:
     return str(quantity.of_milli(-(-nano // 10**6)))
-
-
-def _limit(
-    spec: Object,
-    best: Proposal,
-    children: Children,
-    current: int,
-    low: int,
-    high: int,
-    found: list[conditions.Condition],
-    now: float,
-) -> tuple[int, list[conditions.Condition]]:
-    """Stabilise over the windows, apply the policies' rates and the bounds."""
-    behavior = spec.get("behavior") or {}
-    wanted = best.replicas
-    children.recommendations.append((now, wanted))
-    down, up = behavior.get("scaleDown") or {}, behavior.get("scaleUp") or {}
-    down_window = down.get("stabilizationWindowSeconds")
-    down_window = DOWN_WINDOW if down_window is None else down_window
-    highest = max(count for at, count in children.recommendations if at >= now - down_window)
-    lowest = min(
-        count for at, count in children.recommendations if at >= now - (up.get("stabilizationWindowSeconds") or 0)
-    )
-    stable = min(highest, current) if wanted < current else max(lowest, current)
-    if stable != wanted:
-        reason = "ScaleDownStabilized" if stable > wanted else "ScaleUpStabilized"
-        side = (
-            "recent recommendations were higher than current one"
-            if stable > wanted
-            else "recent recommendations were lower than current one"
-        )
-        message = f"{side}, applying the {'highest' if stable > wanted else 'lowest'} recent recommendation"
-        found = conditions.put(found, "AbleToScale", "True", reason, message, now)
-    else:
-        message = "recommended size matches current size"
-        found = conditions.put(found, "AbleToScale", "True", "ReadyForNewScale", message, now)
-    limited = _rate(stable, current, up if stable > current else down, grow=stable > current)
-    bounded = min(max(limited, low), high)
-    if bounded == stable:
-        message = "the desired count is within the acceptable range"
-        found = conditions.put(found, "ScalingLimited", "False", "DesiredWithinRange", message, now)
-    else:
-        if limited > high:
-            reason, message = "TooManyReplicas", "the desired replica count is more than the maximum replica count"
-        elif limited < low:
-            reason, message = "TooFewReplicas", "the desired replica count is less than the minimum replica count"
-        elif stable > current:
-            reason, message = (
-                "ScaleUpLimit",
-                "the desired replica count is increasing faster than the maximum scale rate",
-            )
-        else:
-            reason, message = (
-                "ScaleDownLimit",
-                "the desired replica count is decreasing faster than the maximum scale rate",
-            )
-        found = conditions.put(found, "ScalingLimited", "True", reason, message, now)
-    return bounded, found
-
-
-def _rate(wanted: int, current: int, rules: Object, *, grow: bool) -> int:
-    """`wanted`, as far as the policies allow it in one period."""
-    if wanted == current or rules.get("selectPolicy") == "Disabled":
-        return current
-    policies = rules.get("policies")
-    if policies is None:
-        policies = (
-            [{"type": "Pods", "value": 4}, {"type": "Percent", "value": 100}]
-            if grow
-            else [{"type": "Percent", "value": 100}]
-        )
-    changes = [one["value"] if one["type"] == "Pods" else math.ceil(current * one["value"] / 100) for one in policies]
-    change: int = min(changes) if rules.get("selectPolicy") == "Min" else max(changes)
-    return min(wanted, current + change) if grow else max(wanted, current - change)
 
 
 class HorizontalPodAutoscalerController(Controller):
@@ -334,7 +296,7 @@ class HorizontalPodAutoscalerController(Controller):
     def __init__(self, client: Client, catalog: Catalog) -> None:
         self._client = client
         self._catalog = catalog
-        self._recommendations: dict[str, list[tuple[float, int]]] = {}
+        self._histories: dict[str, behavior.History] = {}
 
     def setup(self, informers: Informers) -> None:
         _ = informers[PODS]
@@ -347,6 +309,9 @@ class HorizontalPodAutoscalerController(Controller):
         if children.target is None:
             children.error = f'no matches for kind "{reference["kind"]}" in group "{reference.get("apiVersion", "")}"'
             return children
+        if children.target in BUILTIN and "scale" not in children.target.subresources:
+            children.error = "the server could not find the requested resource"
+            return children
         try:
             children.scale = await self._client.get(children.target, reference["name"], namespace)
         except ApiError as error:
@@ -358,7 +323,7 @@ class HorizontalPodAutoscalerController(Controller):
         children.pods = [
             pod for pod in informers[PODS].items(namespace) if selector.matches(pod["metadata"].get("labels"))
         ]
-        children.recommendations = self._recommendations.setdefault(obj["metadata"]["uid"], [])
+        children.history = self._histories.setdefault(obj["metadata"]["uid"], behavior.History())
         try:
             metrics = await self._client.list(POD_METRICS, namespace)
             children.usage = {one["metadata"]["name"]: _usage(one) for one in metrics.items}
@@ -368,7 +333,7 @@ class HorizontalPodAutoscalerController(Controller):
 
     def reconcile(self, obj: Object, children: Children, now: float) -> Plan:
         plan = reconcile(obj, children, now)
-        children.recommendations[:] = [one for one in children.recommendations if one[0] >= now - 3600]
+        children.history.forget(now)
         return plan
 
 

@@ -32,6 +32,9 @@ class JobOrphansController(Controller):
     watches = (Watch(JOBS, _pods_of, lambda old, new: False),)
     workers = 1
 
+    def keys(self, obj: Object, informers: Informers) -> list[Key]:
+        return [key_of(obj)] if TRACKING in (obj["metadata"].get("finalizers") or ()) else []
+
     def gather(self, obj: Object, informers: Informers) -> Object | None:
         for owner in obj["metadata"].get("ownerReferences") or ():
             if owner.get("controller") and owner.get("kind") == "Job":

@@ -28,7 +28,9 @@ from wherry.schema.resource import Object, Resource
 log = logging.getLogger(__name__)
 
 KeysOf: TypeAlias = Callable[[Object, Informers], Iterable[Key]]
-"""`keys(changed, informers)`: the keys of the objects to reconcile when `changed` (old or new state) changes."""
+"""`keys(changed, informers)`: the keys of the objects to reconcile when `changed` (old or new state) changes.
+
+Must not depend on the status of an object that has a spec: when nothing else changes, only the new state is asked."""
 
 _DECISIONS = 512
 _PARALLEL = 32
@@ -151,10 +153,12 @@ class ControllerLoop:
         def changed(old: Object | None, new: Object | None) -> None:
             if watch.matters is not None and old is not None and new is not None and not watch.matters(old, new):
                 return
-            for obj in (old, new):
-                if obj is not None:
-                    for key in watch.keys(obj, self._informers):
-                        self.queue.add(key)
+            if new is not None:
+                for key in watch.keys(new, self._informers):
+                    self.queue.add(key)
+            if old is not None and not informer.only_status:
+                for key in watch.keys(old, self._informers):
+                    self.queue.add(key)
 
         informer.add_handler(changed)
 

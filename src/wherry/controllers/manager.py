@@ -9,12 +9,14 @@ from pathlib import Path
 from wherry.client.api import Client
 from wherry.client.clock import Clock, SystemClock
 from wherry.client.informer import Informers
+from wherry.controllers.bootstrap_tokens import BootstrapSignerController, TokenCleanerController
 from wherry.controllers.catalog import Catalog
 from wherry.controllers.certificates import CertificateController, Sign
 from wherry.controllers.cronjob import CronJobController
 from wherry.controllers.daemonset import DaemonSetController
 from wherry.controllers.deployment import DeploymentController
 from wherry.controllers.disruption import DisruptionController
+from wherry.controllers.endpoint_slice_mirroring import EndpointSliceMirroringController
 from wherry.controllers.endpoint_slices import EndpointSliceController
 from wherry.controllers.endpoints import EndpointsController
 from wherry.controllers.ephemeral_volumes import EphemeralVolumeController
@@ -26,6 +28,7 @@ from wherry.controllers.loop import Controller, ControllerLoop, Decision, Decisi
 from wherry.controllers.namespaces import NamespaceController
 from wherry.controllers.node_lifecycle import NodeLifecycleController
 from wherry.controllers.node_ranges import NodeRangeController
+from wherry.controllers.node_ttl import NodeTTLController
 from wherry.controllers.persistent_volumes import (
     STANDARD_CLASS,
     PersistentVolumeClaimController,
@@ -36,6 +39,7 @@ from wherry.controllers.replicaset import ReplicaSetController
 from wherry.controllers.replication_controller import ReplicationControllerController
 from wherry.controllers.resource_quota import ResourceQuotaController
 from wherry.controllers.root_ca import RootCAController
+from wherry.controllers.service_account_tokens import Issue, ServiceAccountTokenController
 from wherry.controllers.service_accounts import ServiceAccountController
 from wherry.controllers.statefulset import StatefulSetController
 from wherry.controllers.taint_eviction import TaintEvictionController
@@ -53,12 +57,14 @@ class ControllerOptions:
     `volumes`: directory below which the default StorageClass `standard` makes volumes (None: there is no such class).
     `cluster_cidr`: the range out of which nodes that have none get theirs ("" leaves that controller out).
     `sign`: signs approved certificate requests (None leaves that controller out).
+    `issue`: makes the tokens of Secrets that ask for one (None leaves that controller out).
     `disabled`: names of controllers not to run. `explain`: log every decision."""
 
     root_ca: str = ""
     volumes: Path | None = None
     cluster_cidr: str = ""
     sign: Sign | None = None
+    issue: Issue | None = None
     disabled: Collection[str] = field(default_factory=frozenset)
     explain: bool = False
 
@@ -97,6 +103,10 @@ class ControllerManager:
             ReplicationControllerController(),
             EndpointsController(),
             EndpointSliceController(),
+            EndpointSliceMirroringController(),
+            TokenCleanerController(),
+            BootstrapSignerController(),
+            NodeTTLController(),
             ServiceAccountController(),
             NamespaceController(self._client, self.catalog),
             NodeLifecycleController(self.clock),
@@ -119,6 +129,8 @@ class ControllerManager:
         ]
         if self.options.root_ca:
             found.append(RootCAController(self.options.root_ca))
+        if self.options.root_ca and self.options.issue is not None:
+            found.append(ServiceAccountTokenController(self.options.issue, self.options.root_ca))
         if self.options.cluster_cidr:
             found.append(NodeRangeController(self.options.cluster_cidr))
         if self.options.sign is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wherry.client.clock import parse_time_or
-from wherry.client.informer import Informers, Key
+from wherry.client.informer import Informers, Key, key_of
 from wherry.controllers import conditions, pods
 from wherry.controllers.loop import Controller, Watch
 from wherry.controllers.node_lifecycle import NODE_NAME_INDEX, index_node_name
@@ -100,6 +100,12 @@ class PodGCController(Controller):
                 self._missing.pop(new["metadata"]["name"], None)
 
         informers[NODES].add_handler(node_changed)
+
+    def keys(self, obj: Object, informers: Informers) -> list[Key]:
+        """Pods that live on a node that is there are of no interest."""
+        name = obj["spec"].get("nodeName")
+        lost = name and informers[NODES].get(None, name) is None
+        return [key_of(obj)] if lost or pods.is_terminating(obj) or pods.is_finished(obj) else []
 
     def gather(self, obj: Object, informers: Informers) -> Children:
         name = obj["spec"].get("nodeName")

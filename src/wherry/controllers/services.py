@@ -4,7 +4,6 @@ Specified in https://kubernetes.io/docs/concepts/services-networking/service/.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 from wherry.client.informer import Informers, Key
 from wherry.controllers import pods
@@ -47,21 +46,15 @@ def keys_of_pod(pod: Object, informers: Informers) -> Iterable[Key]:
 
 def pod_matters(old: Object, new: Object) -> bool:
     """Whether an update of a pod can change endpoints."""
-    return _footprint(old) != _footprint(new)
-
-
-def _footprint(pod: Object) -> tuple[Any, ...]:
-    status, spec, metadata = pod.get("status") or {}, pod["spec"], pod["metadata"]
-    return (
-        metadata.get("labels"),
-        metadata.get("deletionTimestamp"),
-        metadata.get("uid"),
-        status.get("podIP"),
-        status.get("podIPs"),
-        status.get("phase"),
-        pods.is_ready(pod),
-        spec.get("nodeName"),
-    )
+    before, after = old["metadata"], new["metadata"]
+    if any(before.get(field) != after.get(field) for field in ("labels", "deletionTimestamp", "uid")):
+        return True
+    if old["spec"].get("nodeName") != new["spec"].get("nodeName"):
+        return True
+    was, now = old.get("status") or {}, new.get("status") or {}
+    if any(was.get(field) != now.get(field) for field in ("podIP", "podIPs", "phase")):
+        return True
+    return pods.is_ready(old) != pods.is_ready(new)
 
 
 def addresses(pod: Object, family: str) -> list[str]:

@@ -6,7 +6,7 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/#ta
 from typing import Any
 
 from wherry.client.clock import parse_time_or
-from wherry.client.informer import Informers, Key
+from wherry.client.informer import Informers, Key, key_of
 from wherry.controllers import conditions, pods
 from wherry.controllers.loop import Controller, Watch
 from wherry.controllers.node_lifecycle import NODE_NAME_INDEX, index_node_name
@@ -68,9 +68,13 @@ def reconcile(pod: Object, node: Object | None, now: float) -> Plan:
     return plan
 
 
-def _keys_of_node(node: Object, informers: Informers) -> list[Key]:
+def _evicts(node: Object) -> bool:
     taints = (node.get("spec") or {}).get("taints") or ()
-    if not any(taint["effect"] == "NoExecute" for taint in taints):
+    return any(taint["effect"] == "NoExecute" for taint in taints)
+
+
+def _keys_of_node(node: Object, informers: Informers) -> list[Key]:
+    if not _evicts(node):
         return []
     on_node = informers[PODS].by_index(NODE_NAME_INDEX, node["metadata"]["name"])
     return [(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in on_node]
@@ -87,6 +91,12 @@ class TaintEvictionController(Controller):
 
     def setup(self, informers: Informers) -> None:
         index_node_name(informers)
+
+    def keys(self, obj: Object, informers: Informers) -> list[Key]:
+        """Pods of most nodes are of no interest: taints that come later come by `_keys_of_node`."""
+        name = obj["spec"].get("nodeName")
+        node = informers[NODES].get(None, name) if name else None
+        return [key_of(obj)] if node is not None and _evicts(node) else []
 
     def gather(self, obj: Object, informers: Informers) -> Object | None:
         name = obj["spec"].get("nodeName")

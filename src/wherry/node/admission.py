@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from wherry.node import pods, resources
+from wherry.node.resize import DEFERRED, INFEASIBLE, Obstacle
 from wherry.schema.resource import Object
 from wherry.schema.selectors import from_set, node_selector_matches
 
@@ -29,7 +30,44 @@ class Refusal:
 def admit(pod: Object, others: Iterable[Object], node: Object | None, allocatable: Mapping[str, str]) -> Refusal | None:
     """None when `pod` may run beside `others` (the pods that use this node's resources now)."""
     rest = list(others)
-    return _placement(pod, node) or _ports(pod, rest) or _resources(pod, rest, allocatable)
+    return _sysctls(pod) or _placement(pod, node) or _ports(pod, rest) or _resources(pod, rest, allocatable)
+
+
+def fits(pod: Object, others: Iterable[Object], allocatable: Mapping[str, str]) -> Obstacle | None:
+    """May a pod that runs here become as large as `pod`, beside `others`?"""
+    for name in ("memory", "cpu"):
+        scale = 1000 if name == "cpu" else 1
+        requested = resources.pod_requests(pod).get(name, Decimal(0))
+        capacity = resources.quantity(str(allocatable.get(name, "0")))
+        if requested > capacity:
+            numbers = f"{name}, requested: {int(requested * scale)}, capacity: {int(capacity * scale)}"
+            return Obstacle(INFEASIBLE, f"Node didn't have enough capacity: {numbers}")
+    refusal = _resources(pod, list(others), allocatable)
+    return None if refusal is None else Obstacle(DEFERRED, refusal.message)
+
+
+SAFE_SYSCTLS = frozenset(
+    {
+        "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies",
+        "net.ipv4.ping_group_range", "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem",
+    }
+)  # fmt: skip
+"""Those that belong to a pod's own namespaces and cannot hurt others."""
+
+
+def _sysctls(pod: Object) -> Refusal | None:
+    spec = pod["spec"]
+    for name in pods.sysctls(pod, ""):
+        why = "" if name in SAFE_SYSCTLS else "not allowlisted"
+        if not why and name.startswith("net.") and spec.get("hostNetwork"):
+            why = "not allowed with host net enabled"
+        if not why and name.startswith(pods.IPC_SYSCTLS) and spec.get("hostIPC"):
+            why = "not allowed with host ipc enabled"
+        if why:
+            return Refusal("SysctlForbidden", f'forbidden sysctl: "{name}" {why}')
+    return None
 
 
 def _placement(pod: Object, node: Object | None) -> Refusal | None:

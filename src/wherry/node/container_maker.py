@@ -5,7 +5,7 @@ Whatever is missing (a ConfigMap, a key, a path) becomes the reason for which th
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wherry.node import container_spec, env, pods
@@ -34,6 +34,8 @@ class Place:
     pod: Object
     sandbox: Sandbox
     volumes: Mapping[str, Volume]
+    images: Mapping[str, ImageInfo] = field(default_factory=dict)
+    """By the names of the image volumes."""
 
 
 class NotMade(Exception):
@@ -60,10 +62,13 @@ class ContainerMaker:
         try:
             around = await self._full_surroundings(pod, container, place.sandbox)
             environment = env.environment(pod, container, around)
-            mounts = await self._node.volumes.container_mounts(pod, container, place.volumes, environment)
+            mounts = await self._node.volumes.container_mounts(pod, container, place.volumes, environment, place.images)
             mounts += await asyncio.to_thread(self._own_mounts, pod, container, action.attempt)
             placement = self._placement(place, action, image, environment, mounts)
-            if target is not None and target.running and not placement.pidns:
+            named = container.get("targetContainerName")
+            if named and (target is None or not target.running):
+                raise ConfigError(f"unable to find target container {named}")
+            if target is not None and not placement.pidns:
                 placement = replace(placement, pidns=f"/proc/{target.pid}/ns/pid")
             body = container_spec.create_body(pod, container, placement)
         except (ConfigError, VolumeError, ApiError, OSError) as error:
@@ -72,17 +77,6 @@ class ContainerMaker:
             return await self._node.runtime.create(container_spec.container_name(pod, name, action.attempt), body)
         except RuntimeFailure as error:
             raise NotMade(StartError("CreateContainerError", str(error), retry_at)) from error
-
-    def surroundings(self, sandbox: Sandbox | None) -> Surroundings:
-        """What a pod's environment and volumes may refer to, without ConfigMaps and Secrets."""
-        facts = self._node.facts
-        return Surroundings(
-            services=self._node.services(),
-            pod_ips=sandbox.ips if sandbox else (),
-            host_ips=facts.ips,
-            node_name=facts.name,
-            allocatable=facts.allocatable,
-        )
 
     async def _full_surroundings(self, pod: Object, container: Object, sandbox: Sandbox) -> Surroundings:
         """With the ConfigMaps and Secrets that this container's environment names."""
@@ -99,7 +93,7 @@ class ContainerMaker:
             return found
 
         return replace(
-            self.surroundings(sandbox),
+            self._node.surroundings(sandbox),
             config_maps=await fetch(CONFIG_MAPS, maps),
             secrets=await fetch(SECRETS, secrets),
         )

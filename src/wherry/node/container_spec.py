@@ -18,13 +18,16 @@ DEFAULT_MESSAGE_PATH = "/dev/termination-log"
 
 @dataclass(frozen=True)
 class Mount:
-    """One bind mount: a host path that exists, and where it goes."""
+    """One bind mount: a host path that exists, and where it goes; or an image (`source` is its id) and what of it."""
 
     source: str
     target: str
     read_only: bool = False
     propagation: str = "rprivate"
     recursive_read_only: bool = False
+    image: bool = False
+    subpath: str = ""
+    """Of an image: the folder or file in it."""
 
 
 @dataclass(frozen=True)
@@ -164,22 +167,14 @@ def _host_config(pod: Object, container: Object, placement: Placement) -> tuple[
     spec = pod["spec"]
     context = container.get("securityContext") or {}
     pod_context = spec.get("securityContext") or {}
-    requests, limits = resources.requests(container), resources.limits(container)
     config: dict[str, Any] = {
         "NetworkMode": f"ns:{placement.netns}" if placement.netns else "host",
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-        "CpuShares": resources.cpu_shares(resources.milli(requests.get("cpu", "0"))),
         "OomScoreAdj": resources.oom_score_adj(pod, container, placement.memory_capacity),
         "CgroupParent": placement.cgroup_parent,
         "Mounts": [_mount(mount) for mount in placement.mounts],
     }
-    if "cpu" in limits:
-        config["CpuPeriod"] = resources.CPU_PERIOD
-        config["CpuQuota"] = resources.cpu_quota(resources.milli(limits["cpu"]))
-    if "memory" in limits:
-        memory = resources.value(limits["memory"])
-        if memory:
-            config["Memory"] = config["MemorySwap"] = memory
+    config |= limits_of(container)
     if placement.pids_limit:
         config["PidsLimit"] = placement.pids_limit
     if spec.get("hostIPC"):
@@ -217,7 +212,24 @@ def _host_config(pod: Object, container: Object, placement: Placement) -> tuple[
     return config, _user(pod, container, placement.image_user)
 
 
+def limits_of(container: Object) -> dict[str, int]:
+    """Requests and limits as the numbers of HostConfig that bound its cgroup."""
+    requests, limits = resources.requests(container), resources.limits(container)
+    found = {"CpuShares": resources.cpu_shares(resources.milli(requests.get("cpu", "0")))}
+    if "cpu" in limits:
+        found["CpuPeriod"] = resources.CPU_PERIOD
+        found["CpuQuota"] = resources.cpu_quota(resources.milli(limits["cpu"]))
+    if "memory" in limits:
+        memory = resources.value(limits["memory"])
+        if memory:
+            found["Memory"] = found["MemorySwap"] = memory
+    return found
+
+
 def _mount(mount: Mount) -> dict[str, Any]:
+    if mount.image:
+        whole: dict[str, Any] = {"Type": "image", "Source": mount.source, "Target": mount.target, "ReadOnly": True}
+        return whole | {"ImageOptions": {"Subpath": mount.subpath}} if mount.subpath else whole
     options: dict[str, Any] = {"Propagation": mount.propagation}
     if mount.read_only and not mount.recursive_read_only:
         options["ReadOnlyNonRecursive"] = True

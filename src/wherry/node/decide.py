@@ -7,10 +7,12 @@ Specified in https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ a
 .../sidecar-containers/.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from wherry.node import pods
+from wherry.node.resize import restarts
 from wherry.node.state import ContainerView, Observed
 from wherry.schema.resource import Object
 
@@ -45,6 +47,15 @@ class Kill:
 
 
 @dataclass(frozen=True)
+class Resize:
+    """Give a running container's cgroup the resources that were granted to it."""
+
+    id: str
+    name: str
+    resources: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Remove:
     """Remove a dead container that nobody needs any more."""
 
@@ -62,7 +73,7 @@ class Finish:
     """The pod is deleted and nothing of it runs: release everything and remove it from the API."""
 
 
-Action: TypeAlias = Prepare | Start | Kill | Remove | TearDown | Finish
+Action: TypeAlias = Prepare | Start | Kill | Resize | Remove | TearDown | Finish
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ def has_ended(pod: Object, observed: Observed) -> bool:
             return True
     for container in pods.main_containers(pod):
         view = observed.latest(container["name"])
-        if view is None or not view.exited or may_restart(pod, container, view):
+        if view is None or not view.exited or view.id in observed.restarting or may_restart(pod, container, view):
             return False
     return bool(pods.main_containers(pod))
 
@@ -243,8 +254,8 @@ class _Plan:
         name = container["name"]
         view = self._current(name)
         if view is not None and view.running:
-            if name not in self.observed.busy:
-                self._kill_if_failed(view)
+            if name not in self.observed.busy and not self._kill_if_failed(view):
+                self._resize(container, view)
             return view.id in self.observed.started
         if name not in self.observed.busy:
             self._start(container)
@@ -262,10 +273,25 @@ class _Plan:
         elif view.running:
             if view.hash and view.hash != pods.container_hash(container):
                 self._kill(view, f"Container {name} definition changed, will be restarted")
-            else:
-                self._kill_if_failed(view)
-        elif view.exited and may_restart(self.pod, container, view):
+            elif not self._kill_if_failed(view):
+                self._resize(container, view)
+        elif view.exited and (view.id in self.observed.restarting or may_restart(self.pod, container, view)):
             self._start(container)
+
+    def _resize(self, container: Object, view: ContainerView) -> None:
+        """Bring a running container's resources to what was granted."""
+        wanted = self.observed.allocated.get(view.name)
+        current = self.observed.actuated.get(view.id)
+        if wanted is None or current is None or wanted == current:
+            return
+        if restarts(container, current, wanted):
+            self._kill(view, f"Container {view.name} resize requires restart")
+            return
+        error = self.observed.errors.get(view.name)
+        if error is not None and error.retry_at > self.now:
+            self._wake(error.retry_at)
+            return
+        self.actions.append(Resize(view.id, view.name, wanted))
 
     def _debuggers(self) -> None:
         for container in pods.ephemeral_containers(self.pod):
@@ -273,10 +299,11 @@ class _Plan:
             if name not in self.observed.busy and self.observed.latest(name) is None:
                 self._start(container)
 
-    def _kill_if_failed(self, view: ContainerView) -> None:
+    def _kill_if_failed(self, view: ContainerView) -> bool:
         message = self.observed.failed.get(view.id)
         if message:
             self._kill(view, message)
+        return bool(message)
 
     def _kill(self, view: ContainerView, message: str) -> None:
         container = pods.find_container(self.pod, view.name) or {}
@@ -304,6 +331,7 @@ class _Plan:
             ended = view.finished_at if view.finished_at is not None else view.created_at
             lasted = ended - view.created_at
             same = not view.hash or view.hash == pods.container_hash(container)
+            same = same and view.id not in self.observed.restarting
             if view.sandbox == self.observed.sandbox and lasted <= BACKOFF_RESET and same:
                 until = ended + view.backoff
                 if self.now < until:

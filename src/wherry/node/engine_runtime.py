@@ -18,6 +18,7 @@ from wherry.engine.streams import Attachment
 from wherry.images import errors as image_errors
 from wherry.images.references import parse_reference
 from wherry.node import pods
+from wherry.node.early_output import EarlyOutput
 from wherry.node.image_gc import StoredImage
 from wherry.node.runtime import (
     ContainerEvent,
@@ -41,6 +42,7 @@ class EngineRuntime:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._early = EarlyOutput(engine)
 
     async def containers(self) -> list[tuple[Mapping[str, str], ContainerView]]:
         found: list[tuple[Mapping[str, str], ContainerView]] = []
@@ -76,7 +78,12 @@ class EngineRuntime:
 
     async def start(self, id: str) -> None:
         with _told(), contextlib.suppress(NotModified):
-            await self._engine.containers.start(id)
+            await self._early.before_start(id)
+            try:
+                await self._engine.containers.start(id)
+            except EngineError:
+                self._early.claim(id)
+                raise
 
     async def terminate(self, id: str) -> None:
         with _told():
@@ -97,6 +104,10 @@ class EngineRuntime:
     async def remove(self, id: str) -> None:
         with _told():
             await self._engine.containers.remove(id, force=True, volumes=True)
+
+    async def update(self, id: str, limits: Mapping[str, int]) -> None:
+        with _told():
+            await self._engine.containers.update(id, limits)
 
     async def exec(self, id: str, command: list[str], timeout: float) -> tuple[int, bytes]:
         output = bytearray()
@@ -146,6 +157,14 @@ class EngineRuntime:
                 raise RuntimeFailure(f"container is not running: it is {container.state.status}")
             tty = bool(container.config.get("Tty"))
             attachment = await self._engine.containers.attach(id, stdin=stdin, stdout=stdout, stderr=stderr and not tty)
+            early = self._early.claim(id)
+            attachment.prepend(early or [])
+            if container.hub is None or not container.hub.connected:
+                # It has just ended. Whoever hears nothing of it is better told so, and reads the log.
+                if early is None:
+                    attachment.detach()
+                    raise RuntimeFailure("container is not running: it has ended")
+                attachment.end()
 
         async def resize(height: int, width: int) -> None:
             with _told():

@@ -61,8 +61,21 @@ class Images:
 
     async def ensure(self, pod: Object, container: Object) -> ImageInfo:
         """The image of `container`, pulled when the policy asks for it. Raises ImageError."""
-        reference = str(container.get("image") or "")
-        name = container["name"]
+        policy = container.get("imagePullPolicy") or "IfNotPresent"
+        return await self._ensure(pod, container["name"], str(container.get("image") or ""), policy)
+
+    async def volumes(self, pod: Object, container: Object) -> dict[str, ImageInfo]:
+        """Volume name → image, of the image volumes that `container` mounts. Raises ImageError."""
+        sources = {one["name"]: one["image"] for one in pod["spec"].get("volumes") or () if "image" in one}
+        mounted = [mount["name"] for mount in container.get("volumeMounts") or () if mount["name"] in sources]
+        found = {}
+        for name in dict.fromkeys(mounted):
+            source = sources[name]
+            policy = source.get("pullPolicy") or "IfNotPresent"
+            found[name] = await self._ensure(pod, container["name"], str(source.get("reference") or ""), policy)
+        return found
+
+    async def _ensure(self, pod: Object, name: str, reference: str, policy: str) -> ImageInfo:
         now = self._clock.time()
         try:
             present = await self._runtime.image(reference)
@@ -72,7 +85,6 @@ class Images:
             self._record(pod, "Warning", "InspectFailed", message, name)
             self._record(pod, "Warning", "Failed", "Error: InvalidImageName", name)
             raise ImageError("InvalidImageName", message, now + BACKOFF_MAX) from error
-        policy = container.get("imagePullPolicy") or "IfNotPresent"
         local = present is not None and not present.digests
         if present is not None and (policy != "Always" or local):
             message = f'Container image "{reference}" already present on machine'

@@ -15,7 +15,7 @@ from wherry.client.events import EventRecorder
 from wherry.client.informer import Informer
 from wherry.host.instance import Instance
 from wherry.node import node_status, pods
-from wherry.node.admission import admit
+from wherry.node.admission import admit, fits
 from wherry.node.container_logs import LogLinks
 from wherry.node.eviction import EvictionManager
 from wherry.node.heartbeat import Heartbeat
@@ -24,10 +24,12 @@ from wherry.node.images import Images
 from wherry.node.node_status import NodeSettings
 from wherry.node.objects import ObjectCache
 from wherry.node.pod_worker import PodWorker
+from wherry.node.resize import Obstacle
 from wherry.node.runtime import ContainerEvent, Runtime, RuntimeFailure
 from wherry.node.sandbox import ClusterSettings, PodNet, Sandboxes
 from wherry.node.services import NodeFacts, NodeServices
 from wherry.node.state import ContainerView
+from wherry.node.static_pods import StaticPods
 from wherry.node.stats import Stats
 from wherry.node.volumes.manager import VolumeManager
 from wherry.schema.builtin import PODS, SERVICES
@@ -100,7 +102,21 @@ class Kubelet:
             facts=self.facts,
             services=self._services,
             written=self._written,
+            fits=self._fits,
         )
+        self.static = StaticPods(
+            instance.root / "manifests",
+            client,
+            settings.name,
+            self._clock,
+            add=self._add_static,
+            worker=self.worker,
+            seen=self.pods.items,
+            node=lambda: self.heartbeat.node,
+        )
+        self._begun = False
+        self._adopted = False
+        self._missed: list[ContainerEvent] = []
         self.collector = ImageCollector(runtime, self._clock)
         self.evictions = EvictionManager(
             instance.root,
@@ -152,9 +168,16 @@ class Kubelet:
         if self._own_services:
             background.append(asyncio.create_task(self._service_informer.run(), name="kubelet services"))
         try:
+            views = await self._own_containers()
+            await self.static.load()
+            for pod in self.static.pods():
+                self._add(pod, views.get(pods.uid(pod), ([], {}))[0])
+            self._begun = True
+            self._catch_up()
             await asyncio.gather(self.pods.synced.wait(), self._service_informer.synced.wait())
-            await self._adopt()
+            self._adopt(await self._own_containers())
             self.pods.add_handler(self._on_pod)
+            background.append(asyncio.create_task(self.static.run(), name="kubelet static pods"))
             self.ready.set()
             done, _ = await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -169,30 +192,44 @@ class Kubelet:
 
     # Pods come and go.
 
-    async def _adopt(self) -> None:
-        """Take over the containers that run from before; end those whose pod the API has no more."""
-        found: dict[str, list[ContainerView]] = {}
-        labels_of: dict[str, dict[str, str]] = {}
+    async def _own_containers(self) -> dict[str, tuple[list[ContainerView], dict[str, str]]]:
+        """Of each pod that has any: its containers, and the labels of one."""
+        found: dict[str, tuple[list[ContainerView], dict[str, str]]] = {}
         for labels, view in await self._runtime.containers():
-            uid = labels.get(pods.LABEL_UID, "")
-            found.setdefault(uid, []).append(view)
-            labels_of[uid] = dict(labels)
-        known = {pods.uid(pod) for pod in self.pods.items()}
+            found.setdefault(labels.get(pods.LABEL_UID, ""), ([], dict(labels)))[0].append(view)
+        return found
+
+    def _adopt(self, found: dict[str, tuple[list[ContainerView], dict[str, str]]]) -> None:
+        """Take over the containers that run from before; end those whose pod nobody declares any more."""
+        declared = [pod for pod in self.pods.items() if not pods.is_mirror(pod)]
+        known = {pods.uid(pod) for pod in declared} | set(self._workers)
         leftovers = (set(found) | self._node.sandboxes.known() | self._folders()) - known
         for uid in leftovers:
-            pod = LogLinks.saved_pod(self.volumes.pod_dir(uid)) or _bare_pod(uid, labels_of.get(uid, {}))
-            log.info("pod %s (%s) is not in the API any more: ending it", pods.full_name(pod), uid)
-            worker = self._add(pod, found.get(uid, []))
+            views, labels = found.get(uid, ([], {}))
+            pod = LogLinks.saved_pod(self.volumes.pod_dir(uid)) or _bare_pod(uid, labels)
+            log.info("pod %s (%s) is not declared any more: ending it", pods.full_name(pod), uid)
+            worker = self._add(pod, views)
             worker.forget_api()
         # After the leftovers: a pod waits for the one that had its name before.
-        for pod in self.pods.items():
-            self._add(pod, found.get(pods.uid(pod), []))
+        for pod in declared:
+            self._add(pod, found.get(pods.uid(pod), ([], {}))[0])
+        self._adopted = True
+        self._catch_up()
+
+    def _add_static(self, pod: Object) -> None:
+        # At the start `run` adds them itself, with the containers that they have from before.
+        if self._begun:
+            self._add(pod, [])
 
     def _folders(self) -> set[str]:
         base = self.volumes.pod_dir("x").parent
         return {path.name for path in base.iterdir()} if base.is_dir() else set()
 
     def _on_pod(self, old: Object | None, new: Object | None) -> None:
+        if pods.is_mirror(new or old or {"metadata": {}}):
+            self.static.api_changed()
+            return
+        self._room_changed()
         if new is None:
             worker = self._workers.get(pods.uid(old)) if old is not None else None
             if worker is not None and not worker.finished:
@@ -235,15 +272,29 @@ class Kubelet:
         begun = adopted or worker.sandbox is not None or (pod.get("status") or {}).get("startTime")
         if begun or pods.is_deleted(pod) or pods.is_terminal(pod):
             return
-        others = [
-            other.pod
-            for other in self._workers.values()
-            if not other.stopping and not pods.is_terminal(other.pod) and "containers" in other.pod["spec"]
-        ]
-        refusal = admit(pod, others, self.heartbeat.node, self.facts.allocatable)
+        refusal = admit(pod, self._others(worker.uid), self.heartbeat.node, self.facts.allocatable)
         if refusal is not None:
             self._record(pod, "Warning", refusal.reason, refusal.message)
             worker.stop(refusal.reason, refusal.status_message)
+
+    def _others(self, uid: str) -> list[Object]:
+        """The pods besides `uid` that use this node's resources now, with what they were granted."""
+        return [
+            other.granted
+            for other in self._workers.values()
+            if other.uid != uid
+            and not other.stopping
+            and not pods.is_terminal(other.pod)
+            and "containers" in other.pod["spec"]
+        ]
+
+    def _fits(self, pod: Object) -> Obstacle | None:
+        return fits(pod, self._others(pods.uid(pod)), self.facts.allocatable)
+
+    def _room_changed(self) -> None:
+        for worker in self._workers.values():
+            if worker.resize_waits:
+                worker.look_again()
 
     def _ended(self, uid: str, task: "asyncio.Task[None]") -> None:
         worker = self._workers.get(uid)
@@ -254,6 +305,8 @@ class Kubelet:
             log.error("worker of pod %s failed", pods.full_name(worker.pod), exc_info=error)
         self._workers.pop(uid, None)
         self._tasks.pop(uid, None)
+        self.static.api_changed()
+        self._room_changed()
         self._objects.release(uid)
 
     def _written(self, pod: Object) -> None:
@@ -266,6 +319,14 @@ class Kubelet:
         worker = self._workers.get(uid)
         if worker is not None:
             worker.container_event(event.id, event.action)
+        elif not self._adopted:
+            # Its pod has no worker yet, and what is about to be adopted may have been read before this happened.
+            self._missed.append(event)
+
+    def _catch_up(self) -> None:
+        missed, self._missed = self._missed, []
+        for event in missed:
+            self._on_event(event)
 
     def _objects_changed(self, uid: str) -> None:
         worker = self._workers.get(uid)

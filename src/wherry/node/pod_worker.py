@@ -8,32 +8,30 @@ runs in one task per container, so that nothing waits for it but that container.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from wherry.node import adoption, container_spec, pods
+from wherry.node import adoption, container_spec, pods, resize
+from wherry.node.container_ender import ContainerEnder
 from wherry.node.container_maker import RETRY_START, ContainerMaker, NotMade, Place
-from wherry.node.decide import Action, Decision, Finish, Kill, Prepare, Remove, Start, TearDown, decide
+from wherry.node.decide import Action, Decision, Finish, Kill, Prepare, Remove, Resize, Start, TearDown, decide
+from wherry.node.health import Health
 from wherry.node.hooks import HookFailed, run_hook
 from wherry.node.images import ImageError
-from wherry.node.probes import ContainerProbes, Report
+from wherry.node.pod_setup import PodSetup
 from wherry.node.publisher import StatusPublisher
 from wherry.node.runtime import NoSuchContainer, RuntimeFailure
 from wherry.node.sandbox import Sandbox
 from wherry.node.services import NodeServices
 from wherry.node.state import ContainerView, Observed, StartError
 from wherry.node.status import pod_status
-from wherry.node.volumes.manager import MountFailed, Volume
 from wherry.schema.builtin import PODS
 from wherry.schema.errors import ApiError, Conflict, NotFound
 from wherry.schema.resource import Object
 
 log = logging.getLogger(__name__)
-
-MIN_GRACE = 2.0
-"""Seconds a container gets between its stop signal and SIGKILL at the least."""
-PREPARE_FIRST, PREPARE_MAX = 0.5, 120.0
 
 
 class PodWorker:
@@ -49,30 +47,25 @@ class PodWorker:
         for view in sorted(adopted, key=lambda v: v.attempt, reverse=True):
             self._containers.setdefault(view.name, []).append(view)
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._prepare_task: asyncio.Task[None] | None = None
-        self._refresh_task: asyncio.Task[None] | None = None
         self._end_task: asyncio.Task[None] | None = None
-        self._probes: dict[str, asyncio.Task[None]] = {}
-        self._exits: dict[str, asyncio.Event] = {}
-        self._started: set[str] = set()
-        self._ready: set[str] = set()
-        self._failed: dict[str, str] = {}
         self._errors: dict[str, StartError] = {}
-        self._sandbox: Sandbox | None = node.sandboxes.load(self.uid)
-        self._volumes: dict[str, Volume] | None = None
-        self._prepare_delay = PREPARE_FIRST
-        self._prepare_at = 0.0
+        self._setup = PodSetup(node, self.uid, self._wake.set)
+        self._ender = ContainerEnder(node.runtime, node.clock, node.record, self._exec_in)
+        self.health = Health(
+            node.clock, node.record, pod=lambda: self.pod, current=self.container, changed=self._wake.set
+        )
+        self._resizes = resize.Resizes(pod)
+        self._resizing = False
         self._stop_reason = ""
         self._stop_message = ""
         self._stop_grace: float | None = None
         self._torn_down = False
-        self._kill_before: float | None = None
-        self._kill_changed = asyncio.Event()
         self._finished = False
         self._waiting: dict[str, tuple[str, str]] = {}
         self._interruptible: set[str] = set()
         self._reloads: set[asyncio.Task[None]] = set()
-        self._publisher = StatusPublisher(node.client, pod, node.clock, self._on_written)
+        mirrored = None if pods.is_static(pod) else pod
+        self._publisher = StatusPublisher(node.client, mirrored, node.clock, self._on_written)
         self._seed()
 
     # What others tell the worker.
@@ -82,12 +75,12 @@ class PodWorker:
         shortened = pods.is_deleted(pod) and pods.grace_period(pod) != pods.grace_period(self.pod)
         first = pods.is_deleted(pod) and not pods.is_deleted(self.pod)
         self.pod = pod
-        self._publisher.observe(pod)
+        if not pods.is_static(pod):
+            self._publisher.observe(pod)
         if first:
             self._interrupt()
         if first or shortened:
-            self._kill_before = self._node.clock.time() + max(MIN_GRACE, pods.grace_period(pod))
-            self._kill_changed.set()
+            self._ender.hurry(pods.grace_period(pod))
         self._wake.set()
 
     def forget_api(self) -> None:
@@ -99,6 +92,22 @@ class PodWorker:
             "deletionGracePeriodSeconds": 0,
         }
         self._publisher.gone = True
+        self.update({**self.pod, "metadata": meta})
+
+    def mirrored(self, mirror: Object | None) -> None:
+        """Of a static pod: its mirror in the API as it is now; None while there is none."""
+        self.pod = {**self.pod, "status": (mirror or {}).get("status") or {}}
+        self._publisher.observe(mirror)
+        self._wake.set()
+
+    def end_static(self) -> None:
+        """The file of a static pod is gone: end it as a deletion would."""
+        grace = self.pod["spec"].get("terminationGracePeriodSeconds")
+        meta = {
+            **self.pod["metadata"],
+            "deletionTimestamp": pods.format_time(self._node.clock.time()),
+            "deletionGracePeriodSeconds": 30 if grace is None else grace,
+        }
         self.update({**self.pod, "metadata": meta})
 
     def stop(self, reason: str, message: str, *, grace: float | None = None) -> None:
@@ -119,11 +128,15 @@ class PodWorker:
 
     def objects_changed(self) -> None:
         """A ConfigMap, Secret or claim that the pod names has changed."""
-        self._prepare_at = 0.0
+        self._setup.retry_now()
         for name, error in list(self._errors.items()):
             if error.reason == "CreateContainerConfigError":
                 self._errors[name] = replace(error, retry_at=0.0)
-        self._refresh()
+        self._setup.refresh(self.pod)
+        self._wake.set()
+
+    def look_again(self) -> None:
+        """Something else on the node changed that this pod may wait for (room for a resize)."""
         self._wake.set()
 
     def container_event(self, id: str, action: str) -> None:
@@ -161,13 +174,32 @@ class PodWorker:
 
     @property
     def sandbox(self) -> Sandbox | None:
-        return self._sandbox
+        return self._setup.sandbox
+
+    @property
+    def granted(self) -> Object:
+        """The pod with the resources that it was granted."""
+        return resize.with_resources(self.pod, self._resizes.allocated)
+
+    def claims(self) -> Iterator[tuple[str, Path]]:
+        """Of each claim that the pod has mounted: its name, and where it lies."""
+        for volume in self.pod["spec"].get("volumes") or ():
+            mounted = (self._setup.volumes or {}).get(volume["name"])
+            claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+            if "ephemeral" in volume:
+                claim = f"{pods.name(self.pod)}-{volume['name']}"
+            if mounted is not None and claim:
+                yield claim, mounted.path
+
+    @property
+    def resize_waits(self) -> bool:
+        return self._resizes.waiting
 
     # The loop.
 
     async def run(self) -> None:
         """Until the pod is finished, or cancelled (its containers then go on without us)."""
-        if self._sandbox is not None and not pods.is_deleted(self.pod) and not pods.is_terminal(self.pod):
+        if self._setup.sandbox is not None and not pods.is_deleted(self.pod) and not pods.is_terminal(self.pod):
             self._adopt_probes()
         self._node.logs.save_pod(self.pod, self._node.volumes.pod_dir(self.uid))
         try:
@@ -175,6 +207,7 @@ class PodWorker:
                 self._wake.clear()
                 now = self._node.clock.time()
                 self._check_deadline(now)
+                self._check_resize()
                 observed = self._observe()
                 decision = decide(self.pod, observed, now)
                 self._waiting = decision.waiting
@@ -189,8 +222,8 @@ class PodWorker:
 
     async def _sleep(self, decision: Decision, now: float) -> None:
         times = [decision.wake_at, self._deadline(), self._node.volumes.renew_at(self.uid)]
-        if self._prepare_at > now and self._volumes is None:
-            times.append(self._prepare_at)
+        if self._setup.retry_at > now and not self._setup.ready:
+            times.append(self._setup.retry_at)
         until = min((time for time in times if time is not None), default=None)
         if until is None:
             await self._wake.wait()
@@ -204,38 +237,42 @@ class PodWorker:
             waker.cancel()
         renew = self._node.volumes.renew_at(self.uid)
         if renew is not None and renew <= self._node.clock.time():
-            self._refresh()
+            self._setup.refresh(self.pod)
 
     def _observe(self) -> Observed:
         containers = {name: tuple(views) for name, views in self._containers.items() if views}
-        sandbox = self._sandbox
+        sandbox = self._setup.sandbox
+        running = {name: views[0].id for name, views in containers.items() if views[0].running}
         return Observed(
             sandbox=sandbox.id if sandbox else "",
-            prepared=sandbox is not None and self._volumes is not None,
+            prepared=self._setup.ready,
             ips=sandbox.ips if sandbox else (),
             containers=containers,
             busy=frozenset(self._tasks),
-            started=frozenset(self._started),
-            ready=frozenset(self._ready),
-            failed=dict(self._failed),
+            started=frozenset(self.health.started),
+            ready=frozenset(self.health.ready),
+            failed=dict(self.health.failed),
             errors=dict(self._errors),
             stop_reason=self._stop_reason,
             stop_message=self._stop_message,
             stop_grace=self._stop_grace,
             torn_down=self._torn_down,
+            allocated=dict(self._resizes.allocated),
+            actuated=dict(self._resizes.actuated),
+            restarting=frozenset(self._resizes.restarting),
+            resize=self._resizes.state(running),
         )
 
     def _perform(self, action: Action, now: float) -> None:
         match action:
             case Prepare():
-                if self._prepare_task is None and now >= self._prepare_at:
-                    self._prepare_task = asyncio.create_task(
-                        self._prepare(), name=f"prepare {pods.full_name(self.pod)}"
-                    )
+                self._setup.begin(self.pod, now, again=any(self._containers.values()))
             case Start():
                 self._launch(action.name, self._start(action))
             case Kill():
                 self._launch(action.name, self._kill(action))
+            case Resize():
+                self._launch(action.name, self._resize(action))
             case Remove():
                 self._launch(action.name, self._remove(action.id, action.name))
             case TearDown() | Finish():
@@ -267,80 +304,24 @@ class PodWorker:
         """Do not try again at once what has just failed for a reason nobody foresaw."""
         self._errors[name] = StartError("CreateContainerError", message, self._node.clock.time() + RETRY_START)
 
-    # Sandbox and volumes.
-
-    async def _prepare(self) -> None:
-        try:
-            if self._sandbox is None:
-                fresh = any(self._containers.values())
-                if fresh:
-                    message = "Pod sandbox changed, it will be killed and re-created."
-                    self._node.record(self.pod, "Normal", "SandboxChanged", message)
-                sandbox, volumes = await asyncio.gather(
-                    self._make_sandbox(), self._mount_volumes(), return_exceptions=False
-                )
-                self._sandbox = sandbox or self._sandbox
-                self._volumes = volumes
-            else:
-                self._volumes = await self._mount_volumes()
-        finally:
-            self._prepare_task = None
-            if self._sandbox is None or self._volumes is None:
-                self._prepare_at = self._node.clock.time() + self._prepare_delay
-                self._prepare_delay = min(PREPARE_MAX, self._prepare_delay * 2)
-            else:
-                self._prepare_delay = PREPARE_FIRST
-            self._wake.set()
-
-    async def _make_sandbox(self) -> Sandbox | None:
-        pod_dir = self._node.volumes.pod_dir(self.uid)
-        try:
-            self._sandbox = await self._node.sandboxes.create(self.pod, pod_dir, self._node.facts.ips)
-        except (OSError, RuntimeError, ValueError) as error:
-            message = f"Failed to create pod sandbox: {error}"
-            self._node.record(self.pod, "Warning", "FailedCreatePodSandBox", message)
-            return None
-        return self._sandbox
-
-    async def _mount_volumes(self) -> dict[str, Volume] | None:
-        try:
-            return await self._node.volumes.prepare(self.pod, self._maker.surroundings(self._sandbox))
-        except MountFailed as error:
-            for name, message in error.failures.items():
-                text = f'MountVolume.SetUp failed for volume "{name}" : {message}'
-                self._node.record(self.pod, "Warning", "FailedMount", text)
-            return None
-
-    def _refresh(self) -> None:
-        """Write changed ConfigMaps, Secrets, tokens and downward API files into the volumes that show them."""
-        if self._volumes is None or self._torn_down or (self._refresh_task and not self._refresh_task.done()):
-            return
-
-        async def body() -> None:
-            try:
-                await self._node.volumes.prepare(self.pod, self._maker.surroundings(self._sandbox))
-            except MountFailed as error:
-                log.info("pod %s: volumes not refreshed: %s", pods.full_name(self.pod), error)
-
-        self._refresh_task = asyncio.create_task(body())
-
     # Containers.
 
     async def _start(self, action: Start) -> None:
-        container = pods.find_container(self.pod, action.name)
-        if container is None or self._sandbox is None or self._volumes is None:
+        pod = self.granted
+        container = pods.find_container(pod, action.name)
+        if container is None or not self._setup.ready:
             return
         before = self.container(action.name)
         if before is not None and before.backoff and before.exited:
             where = f"in pod {pods.described(self.pod)}"
             message = f"Back-off restarting failed container {action.name} {where}"
             self._node.record(self.pod, "Warning", "BackOff", message, action.name)
-        id = await self._create(action, container)
+        id = await self._create(action, pod, container)
         if id is None:
             return
+        self._resizes.began(id, action.name)
         self._errors.pop(action.name, None)
         self._node.record(self.pod, "Normal", "Created", f"Created container: {action.name}", action.name)
-        self._exits[id] = asyncio.Event()
         try:
             await self._node.runtime.start(id)
         except RuntimeFailure as error:
@@ -363,19 +344,20 @@ class PodWorker:
         if view.running:
             self._begin_probes(view, container, started=False)
 
-    async def _create(self, action: Start, container: Object) -> str | None:
+    async def _create(self, action: Start, pod: Object, container: Object) -> str | None:
         """Everything up to the created container, and its id; a failure is kept as the reason why it waits."""
         name = action.name
         self._interruptible.add(name)
         try:
-            image = await self._node.images.ensure(self.pod, container)
+            image = await self._node.images.ensure(pod, container)
+            volumes = await self._node.images.volumes(pod, container)
         except ImageError as error:
             self._errors[name] = StartError(error.reason, error.message, error.retry_at)
             return None
         finally:
             self._interruptible.discard(name)
-        assert self._sandbox is not None and self._volumes is not None
-        place = Place(self.pod, self._sandbox, self._volumes)
+        assert self._setup.sandbox is not None and self._setup.volumes is not None
+        place = Place(pod, self._setup.sandbox, self._setup.volumes, volumes)
         target = self.container(container.get("targetContainerName") or "")
         try:
             return await self._maker.create(place, container, action, image, target)
@@ -386,10 +368,9 @@ class PodWorker:
 
     async def _post_start(self, view: ContainerView, container: Object, hook: Object) -> bool:
         run = self._exec_in(view.id)
-        host = self._sandbox.ips[0] if self._sandbox and self._sandbox.ips else ""
         self._interruptible.add(view.name)
         try:
-            await run_hook(hook, container, host, run, 3600.0)
+            await run_hook(hook, container, self._setup.address, run, 3600.0)
         except (HookFailed, TimeoutError, RuntimeFailure) as error:
             self._node.record(self.pod, "Warning", "FailedPostStartHook", f"PostStartHook failed: {error}", view.name)
             current = self.container(view.name)
@@ -406,62 +387,51 @@ class PodWorker:
         return run
 
     async def _kill(self, action: Kill) -> None:
-        """preStop, stop signal, SIGKILL: all within the grace period, which a second deletion may shorten."""
         view = next((v for v in self._containers.get(action.name, []) if v.id == action.id), None)
         if view is None or not view.running:
             return
-        clock = self._node.clock
-        self._node.record(self.pod, "Normal", "Killing", action.message, action.name)
-        for task in [self._probes.pop(action.id, None)] if action.id in self._failed else []:
-            if task is not None:
-                task.cancel()
-        deadline = clock.time() + action.grace
-        container = pods.find_container(self.pod, action.name) or {}
-        hook = (container.get("lifecycle") or {}).get("preStop")
-        if hook and action.grace > 0:
-            host = self._sandbox.ips[0] if self._sandbox and self._sandbox.ips else ""
-            try:
-                await run_hook(hook, container, host, self._exec_in(view.id), self._remaining(deadline))
-            except (HookFailed, TimeoutError, RuntimeFailure) as error:
-                if not isinstance(error, NoSuchContainer):
-                    why = f"PreStopHook failed: {error}" if str(error) else "PreStopHook failed"
-                    self._node.record(self.pod, "Warning", "FailedPreStopHook", why, action.name)
-        # Whoever comes last (a sidecar, a container with a long preStop hook) still gets a moment to end by itself.
-        least = clock.time() + MIN_GRACE
-        deadline = max(deadline, least)
-        exited = self._exits.setdefault(view.id, asyncio.Event())
+        if action.id in self.health.failed:
+            self.health.stop(action.id)
+        elif self._resizes.differs(view.id, view.name):
+            self._resizes.restarting.add(view.id)
         try:
-            await self._node.runtime.terminate(view.id)
-            while not exited.is_set() and (left := self._remaining(deadline, least)) > 0:
-                await self._wait_exit(exited, left)
-            if not exited.is_set():
-                await self._node.runtime.kill(view.id)
-                await self._wait_exit(exited, 10.0)
+            ended = await self._ender.end(self.pod, action, self._setup.address)
         except NoSuchContainer:
             self._removed(view.id)
             return
-        if not exited.is_set():
+        if not ended:
             # The engine did not tell of an end: look for ourselves before trying again.
             await self._reload(view.id)
 
-    def _remaining(self, deadline: float, least: float = 0.0) -> float:
-        """Seconds until `deadline`, or until the pod's own end if that is earlier, but never before `least`."""
-        if self._kill_before is not None:
-            deadline = max(least, min(deadline, self._kill_before))
-        return max(0.0, deadline - self._node.clock.time())
-
-    async def _wait_exit(self, exited: asyncio.Event, timeout: float) -> None:
-        self._kill_changed.clear()
-        waits = [
-            asyncio.ensure_future(exited.wait()),
-            asyncio.ensure_future(self._kill_changed.wait()),
-            asyncio.ensure_future(self._node.clock.sleep(timeout)),
-        ]
+    async def _resize(self, action: Resize) -> None:
+        """The pod's cgroup may have to grow before the container's does, and can shrink only after it."""
+        pod = self.granted
+        container = pods.find_container(pod, action.name) or {}
+        sandboxes = self._node.sandboxes
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            await sandboxes.resize(pod)
+            await self._node.runtime.update(action.id, container_spec.limits_of(container))
+            await sandboxes.resize(pod)
+        except RuntimeFailure as error:
+            self._resizes.failed(action.name, str(error))
+            self._node.record(pod, "Warning", "ResizeError", f"Pod resize error: {resize.summary(pod, str(error))}")
+            raise
+        self._errors.pop(action.name, None)
+        self._resizes.done(action.id, action.resources, action.name)
+
+    def _check_resize(self) -> None:
+        """Grant what the spec asks for, and tell when all that was granted is in force."""
+        if self.stopping or pods.is_deleted(self.pod) or pods.is_terminal(self.pod):
+            return
+
+        def record(type: str, reason: str, message: str) -> None:
+            self._node.record(self.pod, type, reason, message)
+
+        self._resizes.consider(self.pod, lambda pod: self._node.fits(pod), record)
+        busy = self._resizes.state({name: v[0].id for name, v in self._containers.items() if v and v[0].running})
+        if self._resizing and not busy.in_progress and busy.obstacle is None:
+            record("Normal", "ResizeCompleted", f"Pod resize completed: {resize.summary(self.pod)}")
+        self._resizing = busy.in_progress
 
     async def _remove(self, id: str, name: str) -> None:
         with contextlib.suppress(NoSuchContainer):
@@ -496,13 +466,9 @@ class PodWorker:
         return view
 
     def _ended(self, id: str) -> None:
-        self._exits.setdefault(id, asyncio.Event()).set()
-        self._started.discard(id)
-        self._ready.discard(id)
-        self._failed.pop(id, None)
-        task = self._probes.pop(id, None)
-        if task is not None:
-            task.cancel()
+        self._ender.exit_of(id).set()
+        self.health.ended(id)
+        self._resizes.ended(id)
 
     def _removed(self, id: str) -> None:
         """A container is gone from the engine. One that ran is remembered as lost, so that its end is counted."""
@@ -532,15 +498,19 @@ class PodWorker:
 
     def _drop(self, id: str, name: str) -> None:
         self._containers[name] = [view for view in self._containers.get(name, []) if view.id != id]
-        self._exits.pop(id, None)
+        self._ender.forget(id)
+        self._resizes.restarting.discard(id)
 
     # Probes.
 
     def _seed(self) -> None:
         """After a restart: what the API last said of readiness holds until a probe says otherwise."""
         views = [view for attempts in self._containers.values() for view in attempts]
-        self._started, self._ready = adoption.still_true(self.pod, views)
-        sandbox = self._sandbox.id if self._sandbox else ""
+        self.health.started, self.health.ready = adoption.still_true(self.pod, views)
+        for view in views:
+            if view.running:
+                self._resizes.began(view.id, view.name)
+        sandbox = self._setup.sandbox.id if self._setup.sandbox else ""
         for view in adoption.lost(self.pod, views, sandbox, self._node.clock.time()):
             self._put(view)
 
@@ -549,47 +519,13 @@ class PodWorker:
             for view in views:
                 container = pods.find_container(self.pod, view.name)
                 if view.running and container is not None:
-                    self._begin_probes(view, container, started=view.id in self._started)
+                    self._begin_probes(view, container, started=view.id in self.health.started)
 
     def _begin_probes(self, view: ContainerView, container: Object, *, started: bool) -> None:
         init = any(c["name"] == view.name for c in pods.init_containers(self.pod))
         if init and not pods.is_sidecar(container):
             return
-        kinds = [kind for kind in ("startup", "liveness", "readiness") if container.get(f"{kind}Probe")]
-        if not kinds:
-            self._started.add(view.id)
-            self._ready.add(view.id)
-            self._wake.set()
-            return
-        host = self._sandbox.ips[0] if self._sandbox and self._sandbox.ips else ""
-
-        def set_result(kind: str, ok: bool) -> None:
-            current = self.container(view.name)
-            if current is None or current.id != view.id:
-                return
-            if kind == "startup" and ok:
-                self._started.add(view.id)
-            elif kind == "readiness":
-                (self._ready.add if ok else self._ready.discard)(view.id)
-            elif not ok:
-                self._failed[view.id] = f"Container {view.name} failed {kind} probe, will be restarted"
-            self._wake.set()
-
-        def unhealthy(message: str) -> None:
-            if not pods.is_deleted(self.pod):
-                self._node.record(self.pod, "Warning", "Unhealthy", message, view.name)
-
-        probes = ContainerProbes(
-            container,
-            view.started_at or view.created_at,
-            host,
-            self._exec_in(view.id),
-            Report(set_result, unhealthy),
-            self._node.clock,
-        )
-        self._probes[view.id] = asyncio.create_task(
-            probes.run(started=started), name=f"probes {pods.full_name(self.pod)}/{view.name}"
-        )
+        self.health.begin(container, view, self._setup.address, self._exec_in(view.id), started=started)
 
     # The end.
 
@@ -610,7 +546,7 @@ class PodWorker:
     async def _end(self, delete: bool) -> None:
         """Release what the pod holds; with `delete`, also its containers and its place in the API."""
         try:
-            await self._settle()
+            await self._setup.settle()
             if delete:
                 await self._publisher.flush()
                 for name, views in list(self._containers.items()):
@@ -625,7 +561,7 @@ class PodWorker:
                 self._finished = True
             else:
                 await self._node.sandboxes.remove(self.uid)
-                self._sandbox = None
+                self._setup.sandbox = None
                 self._torn_down = True
         except (RuntimeFailure, ApiError, OSError) as error:
             log.warning("pod %s: cannot be ended yet: %s", pods.full_name(self.pod), error)
@@ -636,25 +572,21 @@ class PodWorker:
 
     def _cgroup(self) -> str:
         """The pod's cgroup, also when its sandbox is released already."""
-        if self._sandbox is not None and self._sandbox.cgroup:
-            return self._sandbox.cgroup
+        sandbox = self._setup.sandbox
+        if sandbox is not None and sandbox.cgroup:
+            return sandbox.cgroup
         return container_spec.cgroup_parent(self._node.instance.cgroup, self.pod)
 
-    async def _settle(self) -> None:
-        """No task of preparation may touch what is about to be released."""
-        running = [task for task in (self._prepare_task, self._refresh_task) if task is not None and not task.done()]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        self._volumes = None
-
     async def _delete_from_api(self) -> None:
+        target = self._publisher.target
+        if target is None:
+            return
         with contextlib.suppress(NotFound, Conflict):
             await self._node.client.delete(
                 PODS,
-                pods.name(self.pod),
-                pods.namespace(self.pod),
-                uid=self.pod["metadata"]["uid"],
+                pods.name(target),
+                pods.namespace(target),
+                uid=target["metadata"]["uid"],
                 grace_period_seconds=0,
             )
 
@@ -663,8 +595,8 @@ class PodWorker:
 
     async def _cancel_all(self) -> None:
         self._publisher.close()
-        tasks = [*self._tasks.values(), *self._probes.values(), *self._reloads]
-        tasks += [t for t in (self._prepare_task, self._refresh_task, self._end_task) if t is not None]
+        tasks = [*self._tasks.values(), *self.health.tasks(), *self._reloads, *self._setup.tasks()]
+        tasks += [self._end_task] if self._end_task is not None else []
         current = asyncio.current_task()
         pending = [task for task in tasks if task is not current and not task.done()]
         for task in pending:

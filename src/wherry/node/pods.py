@@ -58,8 +58,14 @@ def described(pod: Object) -> str:
 
 
 def is_static(pod: Object) -> bool:
+    """Does it come from a file on this machine?"""
     source = (pod["metadata"].get("annotations") or {}).get(CONFIG_SOURCE)
     return source is not None and source != "api"
+
+
+def is_mirror(pod: Object) -> bool:
+    """Is this only what the API shows of a static pod?"""
+    return CONFIG_MIRROR in (pod["metadata"].get("annotations") or {})
 
 
 def is_sidecar(container: Object) -> bool:
@@ -136,6 +142,17 @@ def subdomain_fqdn(pod: Object, cluster_domain: str) -> str:
     if not subdomain or pod["spec"].get("hostnameOverride"):
         return ""
     return f"{hostname(pod)}.{subdomain}.{namespace(pod)}.svc.{cluster_domain}"
+
+
+IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
+"""What the names of sysctls of an IPC namespace begin with."""
+
+
+def sysctls(pod: Object, *beginnings: str) -> dict[str, str]:
+    """Name (with dots) → value of the sysctls that the pod asks for and whose names begin so."""
+    asked = (pod["spec"].get("securityContext") or {}).get("sysctls") or ()
+    named = {str(one["name"]).replace("/", "."): str(one["value"]) for one in asked}
+    return {name: value for name, value in named.items() if name.startswith(beginnings)}
 
 
 def container_hash(container: Object) -> str:

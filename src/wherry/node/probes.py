@@ -18,10 +18,12 @@ EARLY_FIRST = 0.1
 
 @dataclass(frozen=True)
 class Report:
-    """Where results go: `set(kind, ok)` on a change, `unhealthy(message)` for the event of each failed probe."""
+    """Where results go: `set(kind, ok)` on a change, `unhealthy(message)` for the event of each failed probe,
+    `count(kind, "successful" | "failed" | "unknown")` for every one."""
 
     set: Callable[[str, bool], None]
     unhealthy: Callable[[str], None]
+    count: Callable[[str, str], None] = lambda kind, result: None
 
 
 class ContainerProbes:
@@ -93,6 +95,7 @@ class ContainerProbes:
             begun = self._clock.monotonic()
             result = await self._probe(spec)
             if result.ok:
+                self._report.count(kind, "successful")
                 return True
             await self._clock.sleep(pause)
             left -= self._clock.monotonic() - begun
@@ -109,6 +112,7 @@ class ContainerProbes:
     async def _once(self, kind: str, spec: Object) -> Result:
         result = await self._probe(spec)
         word = kind.capitalize()
+        self._report.count(kind, "unknown" if result.ok is None else "successful" if result.ok else "failed")
         if result.ok is False:
             self._report.unhealthy(f"{word} probe failed: {result.output}")
         elif result.ok is None:

@@ -106,6 +106,10 @@ class Runtime(Protocol):
 
     async def remove(self, id: str) -> None: ...
 
+    async def update(self, id: str, limits: Mapping[str, int]) -> None:
+        """Other limits for a running container: CpuShares, CpuPeriod, CpuQuota, Memory, MemorySwap."""
+        ...
+
     async def exec(self, id: str, command: list[str], timeout: float) -> tuple[int, bytes]:
         """(exit code, stdout and stderr together). Raises TimeoutError."""
         ...

@@ -105,16 +105,16 @@ class Sandboxes:
         if not pods.host_network(pod):
             if self._network is None:
                 raise OSError("no pod network on this node")
-            sysctls = {
-                entry["name"]: entry["value"]
-                for entry in (pod["spec"].get("securityContext") or {}).get("sysctls") or []
-            }
             try:
-                added = await self._network.add(uid, host_ports=host_ports(pod), sysctls=sysctls)
+                added = await self._network.add(uid, host_ports=host_ports(pod), sysctls=pods.sysctls(pod, "net."))
             except (HostPortTaken, EngineError) as error:
                 raise OSError(str(error)) from error
             netns, ips = str(added.netns), tuple(added.ips)
         return await asyncio.to_thread(self._build, pod, pod_dir, netns, ips)
+
+    async def resize(self, pod: Object) -> None:
+        """Bound the cgroup of a running pod anew, by its containers' resources as they are in `pod`."""
+        await asyncio.to_thread(self._make_cgroup, pod, cgroup_parent(self._instance.cgroup, pod))
 
     async def remove(self, uid: str, *, cgroup: str = "") -> None:
         """Idempotent."""
@@ -146,7 +146,7 @@ class Sandboxes:
         if not pods_host_ipc(pod):
             pinned = self._state / f"{uid}.ipc"
             if not mounts.is_mounted(pinned):
-                pin_ipc_namespace(pinned)
+                pin_ipc_namespace(pinned, pods.sysctls(pod, *pods.IPC_SYSCTLS))
             ipcns = str(pinned)
             shm_path = pod_dir / "shm"
             shm_path.mkdir(exist_ok=True)
@@ -279,8 +279,8 @@ def stop_pod_init(sandbox: Sandbox) -> None:
         os.waitpid(sandbox.init_parent, 0)
 
 
-def pin_ipc_namespace(path: Path) -> None:
-    """Make an IPC namespace and keep it alive by a bind mount at `path`. Blocking. Raises OSError."""
+def pin_ipc_namespace(path: Path, sysctls: Mapping[str, str]) -> None:
+    """Make an IPC namespace with `sysctls` and keep it alive by a bind mount at `path`. Blocking. Raises OSError."""
     path.touch()
     failure: list[OSError] = []
 
@@ -294,6 +294,9 @@ def pin_ipc_namespace(path: Path) -> None:
             failure.append(OSError(code, os.strerror(code), "unshare(CLONE_NEWIPC)"))
             return
         try:
+            for name, value in sysctls.items():
+                # The file shows the namespace of the thread that opens it.
+                Path("/proc/sys", *name.split(".")).write_text(value)
             mounts.bind(f"/proc/self/task/{threading.get_native_id()}/ns/ipc", path, recursive=False)
         except OSError as error:
             failure.append(error)

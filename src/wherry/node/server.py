@@ -18,7 +18,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from wherry.node import pods, port_forward, remote_command
+from wherry.node import metrics, pods, port_forward, remote_command
 from wherry.node.kubelet import Kubelet
 from wherry.node.pod_worker import PodWorker
 from wherry.node.runtime import LogOptions, NoSuchContainer, RuntimeFailure
@@ -86,12 +86,17 @@ class NodeTls:
         return context
 
 
+class _NotRunning(Exception):
+    """The container that a request is about does not run."""
+
+
 class NodeServer:
     """Serves one kubelet. `port` is known after `start`."""
 
     def __init__(self, kubelet: Kubelet, root: Path) -> None:
         self._kubelet = kubelet
         self._stats = Stats(kubelet.runtime, root)
+        self._metrics = metrics.Metrics(self._stats, root, kubelet.settings.name)
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -142,7 +147,8 @@ class NodeServer:
             router.add_route("*", f"/portForward{path}", self._port_forward)
         router.add_post("/run/{namespace}/{pod}/{container}", self._run)
         router.add_get("/stats/summary", self._summary)
-        router.add_get("/metrics/resource", self._resource_metrics)
+        for path in ("/metrics", "/metrics/resource", "/metrics/cadvisor", "/metrics/probes"):
+            router.add_get(path, self._metrics_text)
         return app
 
     # Small ones.
@@ -157,9 +163,18 @@ class NodeServer:
     async def _summary(self, _: web.Request) -> web.Response:
         return web.json_response(await self._stats.summary(self._kubelet.settings.name, self._kubelet.workers()))
 
-    async def _resource_metrics(self, _: web.Request) -> web.Response:
-        text = await self._stats.resource_metrics(self._kubelet.workers())
-        return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+    async def _metrics_text(self, request: web.Request) -> web.Response:
+        workers = self._kubelet.workers()
+        match request.path.rpartition("/")[2]:
+            case "resource":
+                text = await self._metrics.resource(workers)
+            case "cadvisor":
+                text = await self._metrics.cadvisor(workers)
+            case "probes":
+                text = self._metrics.probes(workers)
+            case _:
+                text = self._metrics.kubelet(workers)
+        return web.Response(text=text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     # Finding what a request is about.
 
@@ -170,13 +185,13 @@ class NodeServer:
             raise web.HTTPNotFound(text=f'pod "{info["pod"]}" not found\n')
         return worker
 
-    def _running(self, request: web.Request) -> tuple[PodWorker, ContainerView]:
+    def _running(self, request: web.Request) -> ContainerView:
         worker = self._worker(request)
         name = request.match_info["container"]
         view = worker.container(name)
         if view is None or not view.running:
-            raise web.HTTPNotFound(text=f'unable to upgrade connection: container not found ("{name}")\n')
-        return worker, view
+            raise _NotRunning(f'container not found ("{name}")')
+        return view
 
     # Logs.
 
@@ -235,36 +250,43 @@ class NodeServer:
     # Streams.
 
     async def _exec(self, request: web.Request) -> web.StreamResponse:
-        _, view = self._running(request)
         command = request.query.getall("command", [])
         if not command:
             raise web.HTTPBadRequest(text="you must specify at least 1 of stdin, stdout, stderr and a command\n")
         want = _Wanted.of(request)
         try:
+            view = self._running(request)
             session = await self._kubelet.runtime.open_exec(
                 view.id, command, stdin=want.stdin, tty=want.tty, stderr=want.stderr
             )
-        except RuntimeFailure as error:
-            return await self._refuse(request, str(error))
+        except (_NotRunning, RuntimeFailure) as error:
+            return await self._refuse(request, error)
         ws = await _upgrade(request, remote_command.PROTOCOLS)
         await remote_command.serve(ws, session, stdin=want.stdin, stdout=want.stdout, stderr=want.stderr)
         return ws
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
-        _, view = self._running(request)
         want = _Wanted.of(request)
         try:
+            view = self._running(request)
             session = await self._kubelet.runtime.open_attach(
                 view.id, stdin=want.stdin, stdout=want.stdout, stderr=want.stderr
             )
-        except RuntimeFailure as error:
-            return await self._refuse(request, str(error))
+        except (_NotRunning, RuntimeFailure) as error:
+            return await self._refuse(request, error)
         ws = await _upgrade(request, remote_command.PROTOCOLS)
         await remote_command.serve(ws, session, stdin=want.stdin, stdout=want.stdout, stderr=want.stderr)
         return ws
 
-    async def _refuse(self, request: web.Request, message: str) -> web.StreamResponse:
+    async def _refuse(self, request: web.Request, error: Exception) -> web.StreamResponse:
         """A failure before the streams stand is told as the final Status, where every client looks for it."""
+        message = str(error)
+        if isinstance(error, _NotRunning):
+            if request.headers.get("Upgrade", "").lower() != "websocket":
+                # Without a colon in it: clients put "unable to upgrade connection: " before it, and take what has a
+                # colon for YAML.
+                raise web.HTTPInternalServerError(text=f"{message}\n")
+            message = f"Internal error occurred: unable to upgrade connection: {message}"
         ws = await _upgrade(request, remote_command.PROTOCOLS)
         with contextlib.suppress(ConnectionError):
             status = json.dumps(remote_command.failure_status(message)).encode()
@@ -273,11 +295,11 @@ class NodeServer:
         return ws
 
     async def _run(self, request: web.Request) -> web.Response:
-        _, view = self._running(request)
         command = request.query.get("cmd", "").split()
         try:
+            view = self._running(request)
             code, output = await self._kubelet.runtime.exec(view.id, command, 60.0)
-        except (RuntimeFailure, TimeoutError) as error:
+        except (_NotRunning, RuntimeFailure, TimeoutError) as error:
             raise web.HTTPInternalServerError(text=f"{error}\n") from error
         return web.Response(body=output, status=200 if code == 0 else 500)
 
@@ -286,7 +308,7 @@ class NodeServer:
         sandbox = worker.sandbox
         if sandbox is None:
             name = pods.name(worker.pod)
-            raise web.HTTPBadRequest(text=f'unable to upgrade connection: pod "{name}" is not running\n')
+            raise web.HTTPBadRequest(text=f'pod "{name}" is not running\n')
         offered = [word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
         if port_forward.TUNNEL in offered:
             ws = await _upgrade(request, (port_forward.TUNNEL,))

@@ -7,10 +7,12 @@ from wherry.client.api import Client
 from wherry.client.clock import Clock
 from wherry.host.instance import Instance
 from wherry.node.container_logs import LogLinks
+from wherry.node.env import Surroundings
 from wherry.node.images import Images, Record
 from wherry.node.objects import ObjectCache
+from wherry.node.resize import Fits
 from wherry.node.runtime import Runtime
-from wherry.node.sandbox import Sandboxes
+from wherry.node.sandbox import Sandbox, Sandboxes
 from wherry.node.volumes.manager import VolumeManager
 from wherry.schema.resource import Object
 
@@ -43,3 +45,15 @@ class NodeServices:
     facts: NodeFacts
     services: Callable[[], Sequence[Object]]
     written: Callable[[Object], None]
+    fits: Fits
+    """May a pod that runs here become as large as this?"""
+
+    def surroundings(self, sandbox: Sandbox | None) -> Surroundings:
+        """What a pod's environment and volumes may refer to, without ConfigMaps and Secrets."""
+        return Surroundings(
+            services=self.services(),
+            pod_ips=sandbox.ips if sandbox else (),
+            host_ips=self.facts.ips,
+            node_name=self.facts.name,
+            allocatable=self.facts.allocatable,
+        )

@@ -6,6 +6,9 @@ in the API, so that a restarted kubelet adopts what runs without touching it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from wherry.node.resize import ResizeState
 
 EMPTY: Mapping[str, tuple["ContainerView", ...]] = {}
 
@@ -86,6 +89,13 @@ class Observed:
     """Seconds of grace for that; None means the pod's own."""
     torn_down: bool = False
     """The pod ended and its network and volumes are released."""
+    allocated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Container name → the resources granted to it."""
+    actuated: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Id of a running container → the resources that its cgroup has."""
+    restarting: frozenset[str] = frozenset()
+    """Ids of containers that were ended only to come back with other resources."""
+    resize: ResizeState = field(default_factory=ResizeState)
 
     def latest(self, name: str) -> ContainerView | None:
         attempts = self.containers.get(name)

@@ -1,20 +1,23 @@
-"""Resource use of this node, its pods and their containers, from cgroups: the summary API and `/metrics/resource`.
+"""Resource use of this node, its pods and their containers, from cgroups, and the summary API.
 
-`kubectl top` and the metrics API read these. The summary's shape is that of the kubelet's stats/v1alpha1 Summary.
+`kubectl top` and the metrics API read these (as `metrics` words them). The summary's shape is
+that of the kubelet's stats/v1alpha1 Summary.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wherry.host import cgroups
 from wherry.node import node_status, pods
+from wherry.node.container_spec import limits_of
 from wherry.node.pod_worker import PodWorker
 from wherry.node.runtime import Runtime, RuntimeFailure
+from wherry.node.state import ContainerView
 from wherry.schema.resource import Object
 
 
@@ -60,97 +63,86 @@ class Stats:
         summaries = await asyncio.gather(*(self._pod(worker) for worker in workers if worker.sandbox is not None))
         return {"node": node, "pods": [summary for summary in summaries if summary is not None]}
 
-    async def resource_metrics(self, workers: Sequence[PodWorker]) -> str:
-        """Prometheus text of `/metrics/resource`."""
-        found = await asyncio.to_thread(node_status.machine, self._root)
-        usage = await asyncio.to_thread(self._node_usage, found)
-        stamp = int(usage.at * 1000)
-        lines = [
-            *_family(
-                "node_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the node in core-seconds"
-            ),
-            f"node_cpu_usage_seconds_total {usage.cpu / 1e9:.9g} {stamp}",
-            *_family("node_memory_working_set_bytes", "gauge", "Current working set of the node in bytes"),
-            f"node_memory_working_set_bytes {usage.working_set} {stamp}",
-        ]
-        cpu = _family(
-            "container_cpu_usage_seconds_total", "counter",
-            "Cumulative cpu time consumed by the container in core-seconds",
-        )  # fmt: skip
-        memory = _family("container_memory_working_set_bytes", "gauge", "Current working set of the container in bytes")
-        start = _family(
-            "container_start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds"
-        )
-        pod_cpu = _family(
-            "pod_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the pod in core-seconds"
-        )
-        pod_memory = _family("pod_memory_working_set_bytes", "gauge", "Current working set of the pod in bytes")
-        for worker in workers:
-            where = f'namespace="{pods.namespace(worker.pod)}",pod="{pods.name(worker.pod)}"'
-            for container in pods.all_containers(worker.pod):
-                view = worker.container(container["name"])
-                if view is None or not view.running:
-                    continue
-                read = await self._container_usage(view.id)
-                if read is None:
-                    continue
-                labels = f'{{container="{view.name}",{where}}}'
-                at = int(read.at * 1000)
-                cpu.append(f"container_cpu_usage_seconds_total{labels} {read.cpu / 1e9:.9g} {at}")
-                memory.append(f"container_memory_working_set_bytes{labels} {read.working_set} {at}")
-                start.append(f"container_start_time_seconds{labels} {view.started_at or view.created_at:.9g}")
-            if worker.sandbox is not None and worker.sandbox.cgroup:
-                read = await asyncio.to_thread(self._read, worker.sandbox.cgroup)
-                if read is not None:
-                    at = int(read.at * 1000)
-                    pod_cpu.append(f"pod_cpu_usage_seconds_total{{{where}}} {read.cpu / 1e9:.9g} {at}")
-                    pod_memory.append(f"pod_memory_working_set_bytes{{{where}}} {read.working_set} {at}")
-        lines += [*cpu, *memory, *start, *pod_cpu, *pod_memory]
-        lines += [
-            *_family("resource_scrape_error", "gauge", "1 if there was an error, 0 otherwise"),
-            "resource_scrape_error 0",
-        ]
-        return "\n".join(lines) + "\n"
+    def node(self) -> Usage:
+        """The whole machine's use. Blocking."""
+        return self._node_usage(node_status.machine(self._root))
+
+    async def pod(self, worker: PodWorker) -> Usage | None:
+        """The use of a whole pod, None while it has no cgroup."""
+        sandbox = worker.sandbox
+        if sandbox is None or not sandbox.cgroup:
+            return None
+        return await asyncio.to_thread(self._read, sandbox.cgroup)
+
+    async def containers(self, worker: PodWorker) -> list[tuple[ContainerView, Usage]]:
+        """The running containers of a pod and their use."""
+        found = []
+        for container in pods.all_containers(worker.pod):
+            view = worker.container(container["name"])
+            usage = await self._container_usage(view.id) if view is not None and view.running else None
+            if view is not None and usage is not None:
+                found.append((view, usage))
+        return found
+
+    def limits(self, worker: PodWorker, name: str) -> dict[str, int]:
+        """What bounds a container: cpu_period, cpu_quota (microseconds), cpu_shares, memory_limit_bytes."""
+        container = pods.find_container(worker.granted, name)
+        if container is None:
+            return {}
+        words = {"CpuPeriod": "cpu_period", "CpuQuota": "cpu_quota", "CpuShares": "cpu_shares",
+                 "Memory": "memory_limit_bytes"}  # fmt: skip
+        return {words[key]: value for key, value in limits_of(container).items() if key in words}
+
+    def claims(self, worker: PodWorker) -> Iterator[tuple[str, dict[str, int]]]:
+        """Of each claim that a pod has mounted: its name, and how full its file system is."""
+        for name, path in worker.claims():
+            try:
+                disk = os.statvfs(path)
+            except OSError:
+                continue
+            yield (
+                name,
+                {
+                    "available_bytes": disk.f_bavail * disk.f_frsize,
+                    "capacity_bytes": disk.f_blocks * disk.f_frsize,
+                    "used_bytes": (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
+                    "inodes": disk.f_files,
+                    "inodes_free": disk.f_ffree,
+                    "inodes_used": disk.f_files - disk.f_ffree,
+                },
+            )
 
     async def memory_of(self, worker: PodWorker) -> dict[str, int]:
         """Working set in bytes of each running container of a pod."""
-        found = {}
-        for container in pods.main_containers(worker.pod):
-            view = worker.container(container["name"])
-            usage = await self._container_usage(view.id) if view is not None and view.running else None
-            if usage is not None:
-                found[container["name"]] = usage.working_set
-        return found
+        main = {container["name"] for container in pods.main_containers(worker.pod)}
+        return {view.name: usage.working_set for view, usage in await self.containers(worker) if view.name in main}
 
     async def _pod(self, worker: PodWorker) -> dict[str, Any] | None:
         pod: Object = worker.pod
-        containers = []
-        for container in pods.all_containers(pod):
-            view = worker.container(container["name"])
-            if view is None or not view.running:
-                continue
-            usage = await self._container_usage(view.id)
-            if usage is None:
-                continue
-            containers.append(
-                {
-                    "name": view.name,
-                    "startTime": pods.format_time(view.started_at or view.created_at),
-                    "cpu": self._cpu(view.id, usage),
-                    "memory": _memory(usage),
-                }
-            )
+        readings = await self.containers(worker)
+        containers = [
+            {
+                "name": view.name,
+                "startTime": pods.format_time(view.started_at or view.created_at),
+                "cpu": self._cpu(view.id, usage),
+                "memory": _memory(usage),
+            }
+            for view, usage in readings
+        ]
         summary: dict[str, Any] = {
             "podRef": {"name": pods.name(pod), "namespace": pods.namespace(pod), "uid": pods.uid(pod)},
             "startTime": (pod.get("status") or {}).get("startTime"),
             "containers": containers,
         }
-        sandbox = worker.sandbox
-        if sandbox is not None and sandbox.cgroup:
-            usage = await asyncio.to_thread(self._read, sandbox.cgroup)
-            if usage is not None:
-                summary["cpu"] = self._cpu(sandbox.cgroup, usage)
-                summary["memory"] = _memory(usage)
+        whole = await self.pod(worker)
+        if whole is not None and worker.sandbox is not None:
+            summary["cpu"] = self._cpu(worker.sandbox.cgroup, whole)
+            summary["memory"] = _memory(whole)
+        if readings and not pods.host_network(pod):
+            summary["network"] = _network(await asyncio.to_thread(network_of, readings[0][0].pid), time.time())
+        claims = dict(self.claims(worker))
+        if claims:
+            summary["volume"] = [_volume(pod, name, disk, time.time()) for name, disk in claims.items()]
         return summary
 
     async def _container_usage(self, id: str) -> Usage | None:
@@ -232,5 +224,54 @@ def _boot_time() -> float:
     return 0.0
 
 
-def _family(name: str, kind: str, help: str) -> list[str]:
-    return [f"# HELP {name} [STABLE] {help}", f"# TYPE {name} {kind}"]
+def network_of(pid: int) -> dict[str, dict[str, int]]:
+    """Interface → receive_bytes, receive_packets, transmit_bytes, transmit_packets, of the network that a process is
+    in. Without the loopback; empty when the process has ended. Blocking."""
+    found = {}
+    try:
+        lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    except OSError:
+        return {}
+    for line in lines:
+        name, _, rest = line.partition(":")
+        words = [int(word) for word in rest.split()]
+        if name.strip() != "lo" and len(words) >= 10:
+            found[name.strip()] = {
+                "receive_bytes": words[0],
+                "receive_packets": words[1],
+                "transmit_bytes": words[8],
+                "transmit_packets": words[9],
+            }
+    return found
+
+
+def _network(interfaces: dict[str, dict[str, int]], now: float) -> dict[str, Any]:
+    listed = [
+        {"name": name, "rxBytes": read["receive_bytes"], "txBytes": read["transmit_bytes"]}
+        for name, read in interfaces.items()
+    ]
+    first = next((one for one in listed if one["name"] == "eth0"), listed[0] if listed else {})
+    return {"time": pods.format_time(now), **first, "interfaces": listed}
+
+
+def _volume(pod: Object, claim: str, disk: dict[str, int], now: float) -> dict[str, Any]:
+    name = next(
+        (
+            volume["name"]
+            for volume in pod["spec"].get("volumes") or ()
+            if (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim
+            or ("ephemeral" in volume and f"{pods.name(pod)}-{volume['name']}" == claim)
+        ),
+        claim,
+    )
+    return {
+        "time": pods.format_time(now),
+        "name": name,
+        "pvcRef": {"name": claim, "namespace": pods.namespace(pod)},
+        "availableBytes": disk["available_bytes"],
+        "capacityBytes": disk["capacity_bytes"],
+        "usedBytes": disk["used_bytes"],
+        "inodes": disk["inodes"],
+        "inodesFree": disk["inodes_free"],
+        "inodesUsed": disk["inodes_used"],
+    }

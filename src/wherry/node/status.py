@@ -8,7 +8,7 @@ https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and in the API
 from collections.abc import Sequence
 from typing import Any
 
-from wherry.node import pods
+from wherry.node import pods, resize
 from wherry.node.decide import Decision
 from wherry.node.state import ContainerView, Observed
 from wherry.schema.resource import Object
@@ -58,9 +58,12 @@ def pod_status(
         status["podIP"] = addresses[0]
         status["podIPs"] = [{"ip": address} for address in addresses]
     status["startTime"] = old.get("startTime") or pods.format_time(now)
-    if init_statuses:
-        status["initContainerStatuses"] = init_statuses
-    status["containerStatuses"] = main_statuses
+    # Of a pod that was refused, nothing waits: its reason would be hidden behind theirs.
+    refused = observed.stop_reason and not observed.containers and not observed.sandbox
+    if not refused:
+        if init_statuses:
+            status["initContainerStatuses"] = init_statuses
+        status["containerStatuses"] = main_statuses
     if debug_statuses:
         status["ephemeralContainerStatuses"] = debug_statuses
     status["qosClass"] = pods.qos_class(pod)
@@ -207,11 +210,13 @@ def _container_status(
         elif view.running:
             status["started"] = view.id in observed.started
             status["ready"] = not debug and status["started"] and view.id in observed.ready
-    section = container.get("resources") or {}
-    if section and view is not None and view.running:
-        status["resources"] = section
-        if section.get("requests"):
-            status["allocatedResources"] = section["requests"]
+    if view is not None and view.running:
+        granted = observed.allocated.get(name) or container.get("resources") or {}
+        in_force = observed.actuated.get(view.id) or granted
+        if in_force:
+            status["resources"] = dict(in_force)
+        if granted.get("requests"):
+            status["allocatedResources"] = granted["requests"]
     mounts = [_mount_status(mount) for mount in container.get("volumeMounts") or []]
     if mounts:
         status["volumeMounts"] = mounts
@@ -291,7 +296,10 @@ def _conditions(
         if "generation" in pod["metadata"]:
             condition["observedGeneration"] = pod["metadata"]["generation"]
         conditions.append(condition)
-    conditions += [entry for kind, entry in old.items() if kind not in KUBELET_CONDITIONS]
+    others = (*KUBELET_CONDITIONS, *resize.CONDITIONS)
+    conditions += [entry for kind, entry in old.items() if kind not in others]
+    if not ended:
+        conditions += _resize_conditions(pod, observed.resize, old, now)
     if observed.stop_reason == "Evicted" and "DisruptionTarget" not in old:
         conditions.append(
             {
@@ -303,6 +311,32 @@ def _conditions(
                 "message": observed.stop_message,
             }
         )
+    return conditions
+
+
+def _resize_conditions(
+    pod: Object, state: resize.ResizeState, old: dict[str, dict[str, Any]], now: float
+) -> list[dict[str, Any]]:
+    """PodResizePending and PodResizeInProgress, which are there only while they are true."""
+    wanted = []
+    if state.obstacle is not None:
+        wanted.append((resize.PENDING, state.obstacle.reason, state.obstacle.message))
+    if state.in_progress:
+        wanted.append((resize.IN_PROGRESS, "Error" if state.error else "", state.error))
+    conditions = []
+    for kind, reason, message in wanted:
+        before = old.get(kind) or {}
+        condition: dict[str, Any] = {
+            "type": kind,
+            "status": "True",
+            "lastProbeTime": None,
+            "lastTransitionTime": before.get("lastTransitionTime") or pods.format_time(now),
+        }
+        if reason:
+            condition |= {"reason": reason, "message": message}
+        if "generation" in pod["metadata"]:
+            condition["observedGeneration"] = pod["metadata"]["generation"]
+        conditions.append(condition)
     return conditions
 
 
@@ -361,10 +395,14 @@ def status_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         was = before.get(condition["type"])
         if was is None:
             conditions.append(condition)
-        elif condition["type"] in KUBELET_CONDITIONS:
+        elif condition["type"] in (*KUBELET_CONDITIONS, *resize.CONDITIONS):
             merged = {key: None for key in was if key not in condition} | condition
             if any(was.get(key) != value for key, value in merged.items()):
                 conditions.append(merged)
+    after = {entry["type"] for entry in new.get("conditions") or []}
+    conditions += [
+        {"type": kind, "$patch": "delete"} for kind in resize.CONDITIONS if kind in before and kind not in after
+    ]
     if conditions:
         patch["conditions"] = conditions
     return patch

@@ -52,6 +52,13 @@ class Plugin:
         """The nodes that fail; may name invalid slots too."""
         return ()
 
+    def passing(self, pod: PodInfo, snapshot: Snapshot) -> Mask | None:
+        """The nodes that `filter` names in no failure; None for all. For plugins that know it without the reasons."""
+        refused: Mask | None = None
+        for failure in self.filter(pod, snapshot):
+            refused = failure.nodes if refused is None else refused | failure.nodes
+        return None if refused is None else ~refused
+
     def score(self, pod: PodInfo, snapshot: Snapshot, among: Ints) -> Floats | None:
         """0 to 100 for each slot of `among`; None when all are equal."""
         return None

@@ -48,7 +48,7 @@ class Profile:
         return frozenset().union(*(self._wakes.get(name, frozenset()) for name in plugins))
 
     def feasible(self, pod: PodInfo, snapshot: Snapshot) -> tuple[Mask, Diagnosis]:
-        """The nodes where `pod` can run, and the refusals of the others."""
+        """The nodes where `pod` can run; where there is none, the refusals of all."""
         diagnosis = Diagnosis(snapshot.node_count)
         for plugin in self._prefilters:
             try:
@@ -58,11 +58,28 @@ class Profile:
                 return np.zeros(snapshot.size, bool), diagnosis
         static = self._static_answer(pod, snapshot)
         remaining = static.passed.copy()
+        for plugin in self._dynamic:
+            passing = plugin.passing(pod, snapshot)
+            if passing is not None:
+                remaining &= passing
+        if not remaining.any():
+            self._refusals(pod, snapshot, diagnosis)
+        return remaining, diagnosis
+
+    def diagnose(self, pod: PodInfo, snapshot: Snapshot) -> Diagnosis:
+        """Why some nodes cannot run `pod`, also where others can."""
+        _, diagnosis = self.feasible(pod, snapshot)
+        if not diagnosis.whole and not diagnosis.refusals:
+            self._refusals(pod, snapshot, diagnosis)
+        return diagnosis
+
+    def _refusals(self, pod: PodInfo, snapshot: Snapshot, diagnosis: Diagnosis) -> None:
+        static = self._static_answer(pod, snapshot)
+        remaining = static.passed.copy()
         diagnosis.refusals += static.refusals
         for plugin in self._dynamic:
             if failures := plugin.filter(pod, snapshot):
                 remaining = _refuse(plugin, failures, remaining, diagnosis.refusals)
-        return remaining, diagnosis
 
     def scores(self, pod: PodInfo, snapshot: Snapshot, among: Ints) -> dict[str, Floats]:
         """Weighted scores by plugin, for each slot of `among`; plugins that see no difference are left out."""

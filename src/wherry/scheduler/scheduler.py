@@ -49,7 +49,7 @@ from wherry.schema.selectors import Labels
 log = logging.getLogger(__name__)
 
 DEFAULT_NAME = "default-scheduler"
-_BINDERS = 64
+_BINDERS = 256
 _MAX_MESSAGE = 1024
 # So many pods are decided before other tasks get their turn.
 _BURST = 4
@@ -284,7 +284,7 @@ class Scheduler:
             if candidate is None:
                 message = f"{message} preemption: {why}"
         node = self.snapshot.name(candidate.slot) if candidate is not None else ""
-        self.explanations.add(pod.uid, message, diagnosis, self.snapshot, self.clock.time())
+        self.explanations.add(pod.uid, message, self.clock.time())
         plugins = diagnosis.plugins
         wakes = profile.wakes(plugins) if plugins else frozenset({NODE_ADD})
         if candidate is not None:

@@ -2,7 +2,8 @@
 
 Vocabulary: a *slot* is a node's column; slots of removed nodes are reused, `valid` tells which are taken. A *vector* is
 a value per slot derived from the node object, computed once and kept true as nodes change. A *counter* is a vector
-of how many pods on each node match a selector, kept true as pods come and go.
+of how many pods on each node match a selector, kept true as pods come and go. A *load vector* is a value per slot
+derived from what the node has and what its pods take of it; only the slots whose load has changed are derived anew.
 
 Arrays handed out are the snapshot's own: read them, never write.
 """
@@ -29,6 +30,8 @@ HOSTNAME = "kubernetes.io/hostname"
 _GROWTH = 64
 _MAX_VECTORS = 2048
 _MAX_COUNTERS = 2048
+_MAX_LOAD_VECTORS = 128
+_MAX_MOVES = 4096
 
 
 @dataclass
@@ -149,6 +152,12 @@ class _Vector:
 
 
 @dataclass
+class _LoadVector:
+    values: npt.NDArray[Any]
+    position: int
+
+
+@dataclass
 class Snapshot:
     """See the module's docstring. `namespace_labels` resolves namespace selectors of terms."""
 
@@ -174,6 +183,10 @@ class Snapshot:
         self._free: list[int] = []
         self._waiting: dict[str, dict[str, PodInfo]] = {}
         self._vectors: OrderedDict[Hashable, _Vector] = OrderedDict()
+        self._loads: OrderedDict[Hashable, _LoadVector] = OrderedDict()
+        # Slots whose load has changed, in order; the first of them has the position `_moves_from`.
+        self._moves: list[int] = []
+        self._moves_from = 0
         self._topologies: dict[str, Topology] = {}
         self._counters: OrderedDict[Hashable, _Counter] = OrderedDict()
         self._counters_by_label: dict[tuple[str, str] | None, dict[Hashable, _Counter]] = {}
@@ -222,6 +235,7 @@ class Snapshot:
         self.nodes[slot] = None
         self.valid[slot] = False
         self.allocatable[:, slot] = 0
+        self._moved(slot)
         self.generation += 1
         self._free.append(slot)
 
@@ -245,6 +259,7 @@ class Snapshot:
                 counter.counts = _grown(counter.counts, size)
             self.anti_affinity.grow(size)
             self.preferences.grow(size)
+            self._loads.clear()
             self.size = size
         self.nodes.append(None)
         self.pods_on.append({})
@@ -262,6 +277,7 @@ class Snapshot:
         for resource, text in _allocatable(node).items():
             row = self.row(resource)  # first: a new row replaces the array
             self.allocatable[row, slot] = amount(resource, text)
+        self._moved(slot)
 
     def row(self, resource: str) -> int:
         """The row of a resource in `allocatable` and `requested`, made at first sight."""
@@ -288,6 +304,34 @@ class Snapshot:
         else:
             self._vectors.move_to_end(key)
         return found.values
+
+    def load_vector(
+        self, key: Hashable, of: Callable[[Ints], npt.NDArray[Any]], dtype: npt.DTypeLike = np.float64
+    ) -> npt.NDArray[Any]:
+        """`of(slots)`, which looks at nothing but `allocatable`, `requested` and `nonzero` of those slots, for every
+        slot. `key` must tell apart every function that gives different values."""
+        end = self._moves_from + len(self._moves)
+        found = self._loads.get(key)
+        if found is None:
+            found = self._loads[key] = _LoadVector(of(np.arange(self.size)).astype(dtype, copy=False), end)
+            if len(self._loads) > _MAX_LOAD_VECTORS:
+                self._loads.popitem(last=False)
+            return found.values
+        self._loads.move_to_end(key)
+        behind = end - found.position
+        if behind > len(self._moves) or behind * 8 > self.size:
+            found.values = of(np.arange(self.size)).astype(dtype, copy=False)
+        elif behind:
+            slots = np.array(list(set(self._moves[-behind:])))
+            found.values[slots] = of(slots)
+        found.position = end
+        return found.values
+
+    def _moved(self, slot: int) -> None:
+        if len(self._moves) >= _MAX_MOVES:
+            self._moves_from += len(self._moves)
+            self._moves.clear()
+        self._moves.append(slot)
 
     def topology(self, key: str) -> Topology:
         found = self._topologies.get(key)
@@ -384,6 +428,7 @@ class Snapshot:
                 row = self.row(resource)
                 requested = self.requested
             requested[row, slot] += sign * value
+        self._moved(slot)
         requested[PODS, slot] += sign
         self.nonzero[0, slot] += sign * pod.nonzero[0]
         self.nonzero[1, slot] += sign * pod.nonzero[1]

@@ -14,18 +14,32 @@ import yaml
 
 from wherry.client.clock import parse_time
 from wherry.client.informer import Informers
+from wherry.controllers.bootstrap_tokens import BootstrapSignerController, TokenCleanerController
 from wherry.controllers.cronjob import CronJobController
 from wherry.controllers.daemonset import DaemonSetController
 from wherry.controllers.deployment import DeploymentController
+from wherry.controllers.disruption import DisruptionController
+from wherry.controllers.endpoint_slice_mirroring import EndpointSliceMirroringController
 from wherry.controllers.endpoint_slices import EndpointSliceController
 from wherry.controllers.endpoints import EndpointsController
+from wherry.controllers.ephemeral_volumes import EphemeralVolumeController
 from wherry.controllers.job import JobController
+from wherry.controllers.job_orphans import JobOrphansController
 from wherry.controllers.loop import Controller
 from wherry.controllers.node_lifecycle import NodeLifecycleController
+from wherry.controllers.node_ttl import NodeTTLController
+from wherry.controllers.persistent_volumes import PersistentVolumeClaimController, PersistentVolumeController
 from wherry.controllers.plan import to_data
+from wherry.controllers.pod_gc import PodGCController
 from wherry.controllers.replicaset import ReplicaSetController
+from wherry.controllers.replication_controller import ReplicationControllerController
+from wherry.controllers.root_ca import RootCAController
+from wherry.controllers.service_account_tokens import ServiceAccountTokenController
+from wherry.controllers.service_accounts import ServiceAccountController
 from wherry.controllers.statefulset import StatefulSetController
 from wherry.controllers.taint_eviction import TaintEvictionController
+from wherry.controllers.ttl_after_finished import TTLAfterFinishedController
+from wherry.controllers.volume_protection import ClaimProtectionController
 from wherry.schema.table import ResourceTable
 from wherry.testing.clock import MockClock
 from wherry.testing.fake_client import FakeClient
@@ -42,6 +56,22 @@ CONTROLLERS: dict[str, Any] = {
     "endpoint_slices": EndpointSliceController,
     "node_lifecycle": lambda: NodeLifecycleController(MockClock(0.0)),
     "taint_eviction": TaintEvictionController,
+    "bootstrap_signer": BootstrapSignerController,
+    "bootstrap_tokens": TokenCleanerController,
+    "claim_protection": ClaimProtectionController,
+    "claims": lambda: PersistentVolumeClaimController(Path("/volumes")),
+    "disruption": DisruptionController,
+    "endpoint_slice_mirroring": EndpointSliceMirroringController,
+    "ephemeral_volumes": EphemeralVolumeController,
+    "job_orphans": JobOrphansController,
+    "node_ttl": NodeTTLController,
+    "pod_gc": PodGCController,
+    "replication_controller": ReplicationControllerController,
+    "root_ca": lambda: RootCAController("a certificate"),
+    "service_account_tokens": lambda: ServiceAccountTokenController(lambda account, secret: "a.b.c", "a certificate"),
+    "service_accounts": ServiceAccountController,
+    "ttl_after_finished": TTLAfterFinishedController,
+    "volumes": lambda: PersistentVolumeController(Path("/volumes")),
 }
 CASES = sorted(GOLDEN.glob("*/*.input.yaml"))
 

@@ -65,3 +65,16 @@ def test_a_host_port_is_given_once() -> None:
     refusal = admit(with_port("u1", ""), [with_port("u2", "127.0.0.1")], NODE, ALLOCATABLE)
     assert refusal == Refusal("NodePorts", "Predicate NodePorts failed")
     assert admit(with_port("u1", "127.0.0.2"), [with_port("u2", "127.0.0.1")], NODE, ALLOCATABLE) is None
+
+
+def test_sysctls_that_could_hurt_others_are_refused() -> None:
+    pod = make_pod(securityContext={"sysctls": [{"name": "net/ipv4/tcp_syncookies", "value": "1"}]})
+    assert admit(pod, [], None, {}) is None
+    pod["spec"]["hostNetwork"] = True
+    refusal = admit(pod, [], None, {})
+    assert refusal is not None
+    assert refusal.message == 'forbidden sysctl: "net.ipv4.tcp_syncookies" not allowed with host net enabled'
+    pod = make_pod(securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "65536"}]})
+    refusal = admit(pod, [], None, {})
+    assert refusal is not None
+    assert (refusal.reason, refusal.message) == ("SysctlForbidden", 'forbidden sysctl: "kernel.msgmax" not allowlisted')

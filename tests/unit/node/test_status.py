@@ -4,7 +4,7 @@ from typing import Any
 
 from node_samples import NOW, make_pod, make_view, observed
 
-from wherry.node.decide import decide
+from wherry.node.decide import Decision, decide
 from wherry.node.state import Observed
 from wherry.node.status import pod_status, status_patch
 
@@ -127,3 +127,10 @@ def test_a_readiness_gate_keeps_the_pod_unready() -> None:
     assert conditions(status)["ContainersReady"] == "True"
     ready = next(c for c in status["conditions"] if c["type"] == "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "ReadinessGatesNotReady")
+
+
+def test_a_refused_pod_shows_its_reason_and_no_waiting_containers() -> None:
+    seen = Observed(stop_reason="SysctlForbidden", stop_message="Pod was rejected: …")
+    status = pod_status(make_pod(), seen, Decision(ended=True), NOW, ["10.0.0.1"])
+    assert (status["phase"], status["reason"]) == ("Failed", "SysctlForbidden")
+    assert "containerStatuses" not in status

@@ -15,13 +15,15 @@ from typing import Any
 
 from wherry.client.api import Client
 from wherry.client.clock import Clock
-from wherry.host import mounts
+from wherry.host import mounts, project_quotas
 from wherry.node import pods, resources
 from wherry.node.container_spec import Mount
 from wherry.node.env import Surroundings, expand
 from wherry.node.objects import ObjectCache
+from wherry.node.runtime import ImageInfo
 from wherry.node.volumes import atomic, hostpath, projected, subpath
 from wherry.node.volumes.hostpath import VolumeError
+from wherry.schema import quantity
 from wherry.schema.builtin import (
     CONFIG_MAPS,
     PERSISTENT_VOLUME_CLAIMS,
@@ -39,6 +41,8 @@ FILE_KINDS = {
     "projected": "kubernetes.io~projected",
 }
 PROPAGATION = {"None": "rprivate", "HostToContainer": "rslave", "Bidirectional": "rshared"}
+LOCAL_PROVISIONER = "wherry.dev/local-path"
+"""Who made the volumes that belong to one claim each: these, unlike other folders of the host, are the pod's own."""
 TOKEN_REFRESH = 0.8
 """A token is renewed when this share of its life has passed, or after a day."""
 
@@ -53,10 +57,11 @@ class MountFailed(Exception):
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume that is ready: where it lies on the host."""
+    """A volume that is ready: where it lies on the host. An image's content is mounted by the engine itself."""
 
     path: Path
     read_only: bool = False
+    image: bool = False
 
 
 @dataclass
@@ -101,9 +106,15 @@ class VolumeManager:
         return min(times) if times else None
 
     async def container_mounts(
-        self, pod: Object, container: Object, volumes: Mapping[str, Volume], environment: Mapping[str, str]
+        self,
+        pod: Object,
+        container: Object,
+        volumes: Mapping[str, Volume],
+        environment: Mapping[str, str],
+        images: Mapping[str, ImageInfo],
     ) -> list[Mount]:
-        """The bind mounts of one container. Raises VolumeError for an unknown volume or an unsafe subPath."""
+        """The mounts of one container; `images` by the names of image volumes. Raises VolumeError for an unknown
+        volume or an unsafe subPath."""
         found: list[Mount] = []
         for index, mount in enumerate(container.get("volumeMounts") or []):
             volume = volumes.get(mount["name"])
@@ -114,15 +125,19 @@ class VolumeManager:
                 relative = expand(mount["subPathExpr"], environment.get)
                 if "$(" in relative:
                     raise VolumeError(f"missing value for {mount['subPathExpr']!r}")
+            target_path = mount["mountPath"]
+            target_path = target_path if target_path.startswith("/") else "/" + target_path
+            if volume.image:
+                found.append(Mount(images[mount["name"]].id, target_path, True, image=True, subpath=relative))
+                continue
             source = volume.path
             if relative:
                 target = self.pod_dir(pods.uid(pod)) / "subpaths" / mount["name"] / container["name"] / str(index)
                 source = await asyncio.to_thread(subpath.prepare, source, relative, target)
-            target_path = mount["mountPath"]
             found.append(
                 Mount(
                     source=str(source),
-                    target=target_path if target_path.startswith("/") else "/" + target_path,
+                    target=target_path,
                     read_only=bool(mount.get("readOnly")) or volume.read_only,
                     propagation=PROPAGATION[mount.get("mountPropagation") or "None"],
                     recursive_read_only=mount.get("recursiveReadOnly") in ("Enabled", "IfPossible"),
@@ -161,6 +176,8 @@ class VolumeManager:
             return await self._claim(pod, source["claimName"], bool(source.get("readOnly")), group)
         if "ephemeral" in volume:
             return await self._claim(pod, f"{pods.name(pod)}-{name}", False, group)
+        if "image" in volume:
+            return Volume(base, read_only=True, image=True)
         kinds = [key for key in volume if key != "name"]
         raise VolumeError(f"no volume plugin matched: {', '.join(kinds) or 'no source'} is not supported")
 
@@ -221,7 +238,14 @@ class VolumeManager:
             )
         if spec.get("volumeMode") == "Block":
             raise VolumeError(f"volume {volume_name} has volumeMode Block, which is not supported")
-        if "hostPath" in spec:
+        provisioner = (found["metadata"].get("annotations") or {}).get("pv.kubernetes.io/provisioned-by")
+        own = provisioner == LOCAL_PROVISIONER
+        if own and "hostPath" in spec:
+            path = await asyncio.to_thread(_open_folder, Path(spec["hostPath"]["path"]))
+            size = quantity.parse((spec.get("capacity") or {}).get("storage", "0")).nano // 10**9
+            if size > 0:
+                await asyncio.to_thread(project_quotas.limit, path, size)
+        elif "hostPath" in spec:
             path = await asyncio.to_thread(hostpath.check, spec["hostPath"]["path"], spec["hostPath"].get("type") or "")
         elif "local" in spec:
             path = Path(spec["local"]["path"])
@@ -232,10 +256,18 @@ class VolumeManager:
                      "volumeMode", "nodeAffinity", "mountOptions", "volumeAttributesClassName")  # fmt: skip
             kinds = [key for key in spec if key not in known]
             raise VolumeError(f"no volume plugin matched: {', '.join(kinds)} is not supported")
-        if group is not None and "local" in spec:
+        if group is not None and ("local" in spec or own):
             policy = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy")
             await asyncio.to_thread(set_group, path, int(group), policy == "OnRootMismatch")
         return Volume(path, read_only)
+
+
+def _open_folder(path: Path) -> Path:
+    """A folder that whoever the pod runs as may write to. Blocking."""
+    if not path.is_dir():
+        path.mkdir(parents=True)
+        path.chmod(0o777)
+    return path
 
 
 def set_group(path: Path, group: int, only_on_mismatch: bool) -> None:

@@ -14,6 +14,11 @@ class NodeResourcesBalancedAllocation(Plugin):
     def score(self, pod: PodInfo, snapshot: Snapshot, among: Ints) -> Floats | None:
         if not pod.requests.get("cpu") and not pod.requests.get("memory"):
             return None  # best effort: it changes no node's balance
+        key = (self.name, pod.requests.get("cpu", 0), pod.requests.get("memory", 0))
+        scores: Floats = snapshot.load_vector(key, lambda slots: self._scores(pod, snapshot, slots)).take(among)
+        return scores
+
+    def _scores(self, pod: PodInfo, snapshot: Snapshot, among: Ints) -> Floats:
         fractions = []
         for row, name in ((CPU, "cpu"), (MEMORY, "memory")):
             allocatable = np.maximum(snapshot.allocatable[row][among], 1)

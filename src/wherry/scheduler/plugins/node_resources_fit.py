@@ -11,7 +11,7 @@ import numpy as np
 from wherry.scheduler.framework import MAX_SCORE, Failure, Plugin
 from wherry.scheduler.pod_info import PodInfo
 from wherry.scheduler.queue import NODE_ADD, NODE_UPDATE, POD_DELETE
-from wherry.scheduler.snapshot import CPU, MEMORY, PODS, Floats, Ints, Snapshot
+from wherry.scheduler.snapshot import CPU, MEMORY, PODS, Floats, Ints, Mask, Snapshot
 
 
 class NodeResourcesFit(Plugin):
@@ -43,7 +43,26 @@ class NodeResourcesFit(Plugin):
             failures.append(Failure(short, reason))
         return failures
 
+    def passing(self, pod: PodInfo, snapshot: Snapshot) -> Mask | None:
+        needs = tuple((resource, value) for resource, value in pod.requests.items() if value > 0)
+        for resource, _ in needs:
+            snapshot.row(resource)
+
+        def fits(slots: Ints) -> Mask:
+            room: Mask = snapshot.requested[PODS][slots] < snapshot.allocatable[PODS][slots]
+            for resource, value in needs:
+                row = snapshot.row(resource)
+                room &= snapshot.requested[row][slots] <= snapshot.allocatable[row][slots] - value
+            return room
+
+        return snapshot.load_vector((self.name, needs), fits, np.bool_)
+
     def score(self, pod: PodInfo, snapshot: Snapshot, among: Ints) -> Floats | None:
+        key = (self.name, self._most_allocated, pod.nonzero)
+        scores: Floats = snapshot.load_vector(key, lambda slots: self._scores(pod, snapshot, slots)).take(among)
+        return scores
+
+    def _scores(self, pod: PodInfo, snapshot: Snapshot, among: Ints) -> Floats:
         total = np.zeros(len(among))
         weights = np.zeros(len(among))
         for row, kind, value in ((CPU, 0, pod.nonzero[0]), (MEMORY, 1, pod.nonzero[1])):

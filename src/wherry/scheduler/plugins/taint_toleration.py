@@ -51,6 +51,7 @@ class TaintToleration(Plugin):
         # Sets of taints by number: nodes with equal taints are judged once.
         self._numbers: dict[bytes, int] = {b"[]": 0}
         self._sets: list[list[Object]] = [[]]
+        self._preferring = False
 
     def filter(self, pod: PodInfo, snapshot: Snapshot) -> Sequence[Failure]:
         groups = self._groups(snapshot)
@@ -70,7 +71,10 @@ class TaintToleration(Plugin):
         return mask
 
     def score(self, pod: PodInfo, snapshot: Snapshot, among: Ints) -> Floats | None:
-        groups = self._groups(snapshot)[among]
+        groups = self._groups(snapshot)
+        if not self._preferring:
+            return None
+        groups = groups[among]
         tolerations = [
             one for one in pod.spec.get("tolerations") or () if one.get("effect") in (None, "", "PreferNoSchedule")
         ]
@@ -100,4 +104,5 @@ class TaintToleration(Plugin):
         if number is None:
             number = self._numbers[key] = len(self._sets)
             self._sets.append(taints)
+            self._preferring = self._preferring or any(taint["effect"] == "PreferNoSchedule" for taint in taints)
         return number
