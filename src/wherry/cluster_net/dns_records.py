@@ -16,9 +16,11 @@ from wherry.engine.networks.dns_wire import (
     TXT,
     Record,
     address,
+    name_server,
     pointer,
     reverse_address,
     service,
+    start_of_authority,
     text,
 )
 from wherry.schema.resource import Object
@@ -103,7 +105,7 @@ class Zone:
         """`name` is in the zone (`covers`); `kind` is the question's type."""
         labels = name[: -len(self.domain)].rstrip(".").split(".") if name != self.domain else []
         if not labels:
-            return Found(True)
+            return Found(True, _matching([start_of_authority(self.domain, TTL), name_server(self.domain, TTL)], kind))
         if labels == ["dns-version"]:
             return Found(True, (text(name, SCHEMA_VERSION, TTL),) if kind in (TXT, ANY) else ())
         if labels[-1] == "pod":

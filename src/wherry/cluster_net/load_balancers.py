@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 Key = tuple[str, str]
 """(namespace, name) of a Service."""
 Port = tuple[str, int]
-"""(`tcp` or `udp`, number)."""
+"""(`tcp`, `udp` or `sctp`, number)."""
 
 _RETRY_SECONDS = 5.0
 _TRY_AGAIN_SECONDS = 15.0
@@ -98,7 +98,8 @@ class MachineHoldings(Holdings):
         self._held: set[tuple[str, Port]] = set()
 
     def try_hold(self, address: str, port: Port) -> str:
-        if address not in self.machine or (address, port) in self._held:
+        if address not in self.machine or (address, port) in self._held or port[0] == "sctp":
+            # A port of SCTP is held by no socket: programs that would want it are rare, and translation comes first.
             return ""
         try:
             self._sockets.hold(PortMapping(port[0], port[1], address, port[1]))

@@ -110,7 +110,11 @@ class _Pod:
 
 
 class HostPortTaken(Exception):
-    """A `hostPort` of the pod is in use on this machine."""
+    """A `hostPort` of the pod cannot be had on this machine."""
+
+
+class RangeTaken(Exception):
+    """A range of the cluster leads elsewhere on this machine: chosen by another while this one was not running."""
 
 
 class PodNetwork:
@@ -176,6 +180,7 @@ class PodNetwork:
         enable_forwarding(ipv6=False)
         with pools_locked():
             self._subnet = Subnet(self._choose())
+            self._check_ranges()
             self._make_bridge()
         (self._directory / "cidr").write_text(str(self._subnet.subnet))
         self._load()
@@ -192,11 +197,32 @@ class PodNetwork:
                 return former
         return addresses.choose_pod_cidr([self._service_cidr] if self._service_cidr else [])
 
+    def _check_ranges(self) -> None:
+        """Raises RangeTaken rather than to take traffic away from somebody else.
+
+        A wider route, as a VPN makes it, is in nobody's way: ours is the more specific one.
+        """
+        links = {link.index: link for link in self._netlink.links()}
+        for what, own in (("pods", self._subnet.subnet), ("Services", self._service_cidr)):
+            for route in self._netlink.routes() if own is not None else ():
+                link, other = links.get(route.index), route.destination
+                if link is None or link.name == self.bridge or own is None or own.version != other.version:
+                    continue
+                if own.prefixlen <= other.prefixlen < other.max_prefixlen and own.overlaps(other):
+                    raise RangeTaken(
+                        f"the range {own} of this cluster's {what} is in use on this machine by interface {link.name}"
+                        f"{f' ({link.alias})' if link.alias else ''}, which has a route to {other}. Both cannot run at "
+                        "the same time: stop the other one, or start a new cluster with another --root"
+                    )
+
     def _make_bridge(self) -> None:
         if self._netlink.link(self.bridge) is None:
             mtu = way_out_mtu(self._netlink)
             self._netlink.batch(
-                [add_bridge(self.bridge, mtu=mtu), set_alias(self.bridge, f"wherry pods {self._instance.id}")]
+                [
+                    add_bridge(self.bridge, mtu=mtu),
+                    set_alias(self.bridge, f"wherry pods {self._instance.id} of {self._instance.root}"[:255]),
+                ]
             )
         link = self._netlink.link(self.bridge)
         assert link is not None
@@ -294,6 +320,8 @@ class PodNetwork:
             if not number:
                 continue
             protocol = str(port.get("protocol") or "TCP").lower()
+            if protocol == "sctp":
+                raise HostPortTaken(f"hostPort {number}: publishing SCTP ports is not supported")
             given = port.get("hostIP") or ""
             for host_ip in (given,) if given else ("0.0.0.0", *(("::",) if self._ports.ipv6 else ())):
                 mapping = PortMapping(protocol, int(port["containerPort"]), host_ip, int(number))

@@ -38,7 +38,7 @@ class ServicePort:
     service: str
     name: str
     protocol: str
-    """`tcp` or `udp`."""
+    """`tcp`, `udp` or `sctp`."""
     port: int
     cluster_ips: tuple[str, ...] = ()
     external_ips: tuple[str, ...] = ()
@@ -51,6 +51,8 @@ class ServicePort:
     affinity: int = 0
     """Seconds of ClientIP affinity, or 0."""
     source_ranges: tuple[str, ...] = ()
+    """Who may use `balancer_ips`, which are among `external_ips`; everybody when it is empty."""
+    balancer_ips: tuple[str, ...] = ()
 
     @property
     def chain(self) -> str:
@@ -62,7 +64,7 @@ class ServicePort:
 def service_ports(service: Object, slices: Iterable[Object], node: str) -> list[ServicePort]:
     """Every port of `service` that the proxy serves; none for headless and ExternalName Services.
 
-    Only IPv4 and TCP/UDP. `node` is this node's name, for the Local traffic policies.
+    Only IPv4. `node` is this node's name, for the Local traffic policies.
     """
     spec = service["spec"]
     cluster_ips = tuple(ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP") or ""] if _is_ipv4(ip))
@@ -83,8 +85,6 @@ def service_ports(service: Object, slices: Iterable[Object], node: str) -> list[
     found = []
     for port in spec.get("ports") or ():
         protocol = (port.get("protocol") or "TCP").lower()
-        if protocol not in ("tcp", "udp"):
-            continue
         name = port.get("name") or ""
         everywhere = ready_endpoints(slices, name, protocol, node)
         here = ready_endpoints(slices, name, protocol, node, only_local=True)
@@ -102,6 +102,7 @@ def service_ports(service: Object, slices: Iterable[Object], node: str) -> list[
                 external_endpoints=here if spec.get("externalTrafficPolicy") == "Local" else everywhere,
                 affinity=affinity,
                 source_ranges=tuple(spec.get("loadBalancerSourceRanges") or ()),
+                balancer_ips=tuple(balancer) if spec.get("loadBalancerSourceRanges") else (),
             )
         )
     return found
@@ -236,13 +237,18 @@ def _is_external(port: ServicePort) -> bool:
     return bool(port.external_ips or port.node_port)
 
 
+def _is_guarded(port: ServicePort) -> bool:
+    return bool(port.source_ranges and port.balancer_ips)
+
+
 def _affinity_sets(port: ServicePort) -> list[str]:
     return [f"a_{_endpoint_name(port, endpoint)}" for endpoint in _all_endpoints(port)] if port.affinity else []
 
 
 def _chain_names(port: ServicePort) -> dict[str, None]:
     """In an order in which none leads to a later one."""
-    names = dict.fromkeys([f"x_{port.chain}", f"s_{port.chain}"] if _is_external(port) else [f"s_{port.chain}"])
+    kinds = [*("f" if _is_guarded(port) else ""), *("x" if _is_external(port) else ""), "s"]
+    names = dict.fromkeys(f"{kind}_{port.chain}" for kind in kinds)
     if port.affinity:
         names |= dict.fromkeys(f"e_{_endpoint_name(port, endpoint)}" for endpoint in _all_endpoints(port))
     return names
@@ -264,9 +270,14 @@ def _chains(table: str, port: ServicePort) -> str:
     document += _choice(table, f"s_{port.chain}", port, port.endpoints)
     if not _is_external(port):
         return document
-    if port.source_ranges and port.external_ips:
-        ranges = ", ".join(str(ipaddress.ip_network(text.strip(), strict=False)) for text in port.source_ranges)
-        document += f"add rule inet {table} x_{port.chain} ip saddr != {{ {ranges} }} drop\n"
+    if _is_guarded(port):
+        # An nft set takes no range twice, nor one within another.
+        networks = [ipaddress.IPv4Network(text.strip(), strict=False) for text in port.source_ranges if ":" not in text]
+        ranges = ", ".join(str(network) for network in ipaddress.collapse_addresses(networks)) or "255.255.255.255"
+        document += (
+            f"add rule inet {table} f_{port.chain} ip saddr != {{ {ranges} }} drop\n"
+            f"add rule inet {table} f_{port.chain} goto x_{port.chain}\n"
+        )
     return document + _choice(table, f"x_{port.chain}", port, port.external_endpoints)
 
 
@@ -300,7 +311,8 @@ def _elements(port: ServicePort | None) -> Mapping[str, list[str]]:
             found["dead"].append(f"{ip} . {tail}")
     for ip in port.external_ips:
         if port.external_endpoints:
-            found["services"].append(f"{ip} . {tail} : goto x_{port.chain}")
+            kind = "f" if _is_guarded(port) and ip in port.balancer_ips else "x"
+            found["services"].append(f"{ip} . {tail} : goto {kind}_{port.chain}")
         else:
             found["dead"].append(f"{ip} . {tail}")
     if port.node_port:

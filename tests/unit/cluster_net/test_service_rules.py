@@ -83,6 +83,30 @@ def test_node_ports_external_addresses_and_balancers_lead_to_the_external_chain(
     assert f"10.43.0.20 . tcp . 80 : goto s_{port.chain}" in document
 
 
+def test_sctp_is_a_protocol_like_others() -> None:
+    item = service(ports=[{"name": "http", "port": 3868, "protocol": "SCTP"}])
+    (port,) = service_ports(item, [slice_of(endpoint("10.42.0.5"), protocol="SCTP")], "n1")
+    document = change("t", None, port)
+    assert "10.43.0.20 . sctp . 3868 : goto" in document
+    assert "meta l4proto sctp dnat ip to 10.42.0.5:8080" in document
+
+
+def test_source_ranges_guard_the_balancers_address_and_nothing_else() -> None:
+    item = service(
+        type="LoadBalancer",
+        externalIPs=["192.0.2.9"],
+        loadBalancerSourceRanges=["10.0.0.0/8", " 10.1.0.0/16", "192.0.2.7/32"],
+        ports=[{"name": "http", "port": 80, "nodePort": 30080}],
+    )
+    item["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}
+    (port,) = service_ports(item, [slice_of(endpoint("10.42.0.5"))], "n1")
+    document = change("t", None, port)
+    assert f"192.0.2.10 . tcp . 80 : goto f_{port.chain}" in document
+    assert f"192.0.2.9 . tcp . 80 : goto x_{port.chain}" in document
+    assert f"tcp . 30080 : goto x_{port.chain}" in document
+    assert f"f_{port.chain} ip saddr != {{ 10.0.0.0/8, 192.0.2.7/32 }} drop" in document
+
+
 def test_affinity_remembers_the_client_and_keeps_the_sets_of_endpoints_that_stay() -> None:
     both = [slice_of(endpoint("10.42.0.5"), endpoint("10.42.0.6"))]
     (two,) = service_ports(service(sessionAffinity="ClientIP"), both, "n1")

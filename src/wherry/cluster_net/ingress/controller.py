@@ -195,6 +195,7 @@ class IngressController:
             ipv6=has_ipv6(),
         )
         model, text = await asyncio.to_thread(self._render, mine, place, frozenset())
+        await asyncio.to_thread(self.nginx.mark_empty, {one.name for one in model.upstreams() if one.empty})
         if text == self._text and self.nginx.pid() is not None:
             return self.nginx.ports, model
         generation = _digest(text)

@@ -5,7 +5,8 @@ Service, with where its requests are sent; a *claim* is the (host, path, type) t
 names it.
 
 An upstream is normally the Service's own address, so that the service proxy chooses the endpoint: endpoints come and
-go without nginx being told. Only what must know endpoints (session affinity, hashing, headless Services) lists them.
+go without nginx being told, the first and the last of them by a marker file that nginx looks for. Only what must know
+endpoints (session affinity, hashing, headless Services) lists them.
 
 Specified in https://kubernetes.io/docs/concepts/services-networking/ingress/.
 """
@@ -28,7 +29,11 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Upstream:
-    """One port of one Service. Without `servers` and `external` there is nobody to answer: 503."""
+    """One port of one Service. Without `servers` and `external` there is nobody to answer: 503.
+
+    `by_address`: `servers` is the Service's own address, listed whether or not there is an endpoint; `empty` says that
+    there is none now. Such an upstream is the same for nginx either way, as it learns of that by a marker.
+    """
 
     name: str
     servers: tuple[str, ...] = ()
@@ -37,10 +42,12 @@ class Upstream:
     hash_by: str = ""
     cookie: str = ""
     """Cookie by which a client stays with an endpoint."""
+    by_address: bool = False
+    empty: bool = False
 
     @property
     def usable(self) -> bool:
-        return bool(self.servers or self.external)
+        return bool(self.servers or self.external) and not self.empty
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,7 @@ class _Builder:
         self._locations: dict[str, dict[tuple[str, str], Location]] = {}
         self._defaults: dict[str, Location] = {}
         self._servers: dict[str, Server] = {}
+        self._for_other_hosts: Location | None = None
 
     def build(self, ingresses: list[Object]) -> Model:
         canaries = []
@@ -163,6 +171,8 @@ class _Builder:
                 self._add(ingress, options)
         for ingress, options in canaries:
             self._add_canary(ingress, options)
+        if self._for_other_hosts is not None:
+            self._defaults.setdefault(CATCH_ALL, self._for_other_hosts)
         for host in sorted(self._servers.keys() | {CATCH_ALL}):
             locations = list(self._locations.get(host, {}).values())
             default = self._defaults.get(host)
@@ -204,6 +214,10 @@ class _Builder:
         if spec.get("defaultBackend") and not spec.get("rules"):
             self._server(CATCH_ALL, ingress, options)
             self._default(CATCH_ALL, ingress, options, users)
+        elif spec.get("defaultBackend") and self._for_other_hosts is None:
+            # For requests that match no rule of any Ingress, while none is there for all hosts.
+            upstream = self._upstream(key, spec["defaultBackend"], options)
+            self._for_other_hosts = Location("/", "Prefix", key, options, upstream, users=users)
 
     def _claim(self, host: str, location: Location) -> None:
         kind = "Exact" if location.kind == "Exact" else "Prefix"
@@ -313,7 +327,7 @@ def upstream_of(service: Object, port: Object, slices: Iterable[Object], options
         kind = f"_by_{_safe(cookie or options.hash_by)}" if cookie or options.hash_by else "_endpoints"
         servers = tuple(f"{endpoint.ip}:{endpoint.port}" for endpoint in endpoints)
         return Upstream(base + kind, servers, hash_by="" if cookie else options.hash_by, cookie=cookie)
-    return Upstream(base, (f"{address}:{number}",) * TRIES if endpoints else ())
+    return Upstream(base, (f"{address}:{number}",) * TRIES, by_address=True, empty=not endpoints)
 
 
 def _safe(text: str) -> str:

@@ -11,12 +11,15 @@ import grp
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from wherry.cluster_net.ingress.render import draining_marker
 from wherry.cluster_net.settings import IngressSettings
 from wherry.host import cgroups, processes
 from wherry.host.instance import Instance
@@ -25,6 +28,8 @@ NEXT_PORTS = {80: 8080, 443: 8443}
 """Where Ingress listens when its port is taken; when that is taken too, on any free port."""
 START_SECONDS = 10.0
 LOG_BYTES = 16 << 20
+DRAIN_SECONDS = 0.25
+"""How long clients are told to close their connections before the workers that hold them end."""
 _POLL = 0.01
 
 
@@ -145,6 +150,8 @@ class Nginx:
         pid = self.pid()
         former: list[int] = []
         if pid is not None:
+            await self._drain()
+            draining_marker(self.directory, generation).unlink(missing_ok=True)
             former = await asyncio.to_thread(self._workers, pid)
             os.kill(pid, signal.SIGHUP)
         else:
@@ -159,6 +166,26 @@ class Nginx:
         except TimeoutError:
             words = await asyncio.to_thread(self._last_words)
             raise NginxError(f"nginx did not take its configuration over: {words}") from None
+
+    async def _drain(self) -> None:
+        """Have the clients that are connected close their connections themselves, at an answer of their own."""
+        before = await self.generation()
+        if not before:
+            return
+        markers = draining_marker(self.directory, "*")
+        await asyncio.to_thread(
+            _keep_files, markers.parent, markers.name, {draining_marker(markers.parent, before).name}
+        )
+        active = re.search(r"Active connections: (\d+)", await self._ask("/status"))
+        if active and int(active[1]) > 1:  # the question itself is one
+            await asyncio.sleep(DRAIN_SECONDS)
+
+    def mark_empty(self, upstreams: Collection[str]) -> None:
+        """Say to nginx which Services have no endpoint: it answers 503 for them. Blocks shortly."""
+        directory = self.directory / "empty"
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o711)
+        _keep_files(directory, "*", upstreams)
 
     def _workers(self, master: int) -> list[int]:
         cgroup = cgroups.Cgroup(cgroups.detect(), self._cgroup)
@@ -207,11 +234,14 @@ class Nginx:
 
     async def generation(self) -> str:
         """What the configuration in force calls itself; "" when nginx does not answer."""
+        return await self._ask("/generation")
+
+    async def _ask(self, path: str) -> str:
         try:
             async with asyncio.timeout(2):
                 reader, writer = await asyncio.open_unix_connection(str(self.socket))
                 try:
-                    writer.write(b"GET /generation HTTP/1.0\r\n\r\n")
+                    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
                     answer = await reader.read()
                 finally:
                     writer.close()
@@ -231,6 +261,7 @@ class Nginx:
         await asyncio.to_thread(cgroup.remove)
         for name in ("nginx.pid", "ports.json", "status.sock"):
             (self.directory / name).unlink(missing_ok=True)
+        await asyncio.to_thread(_keep_files, self.directory, draining_marker(self.directory, "*").name, ())
         self.ports = None
 
     async def ended(self) -> None:
@@ -251,6 +282,15 @@ class Nginx:
         pid = self.pid()
         if rotated and pid is not None:
             os.kill(pid, signal.SIGUSR1)
+
+
+def _keep_files(directory: Path, pattern: str, wanted: Collection[str]) -> None:
+    """Of the files that match, exactly those `wanted` (names) exist afterwards, empty."""
+    for path in directory.glob(pattern):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
+    for name in wanted:
+        (directory / name).touch()
 
 
 def _accepts(worker: int) -> bool:

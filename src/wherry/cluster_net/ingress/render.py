@@ -12,8 +12,10 @@ from wherry.cluster_net.ingress.model import CATCH_ALL, Location, Model, Server,
 
 KEEPALIVE = 64
 """Idle connections that each worker keeps to a Service."""
-KEEPALIVE_SECONDS = 2
+KEEPALIVE_MILLISECONDS = 100
 """A kept connection is used no longer: it is bound to one endpoint, and endpoints come and go."""
+_ANNOUNCE_CLOSE = "add_header Connection $wherry_close always;"
+"""Empty, and so not sent, but while this configuration is on its way out."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class Place:
         """Answers, to root only, which configuration is in force."""
         return self.directory / "status.sock"
 
+    @property
+    def empty_directory(self) -> Path:
+        """Holds a file, named like the upstream, for each that has no endpoint now."""
+        return self.directory / "empty"
+
+
+def draining_marker(directory: Path, generation: str) -> Path:
+    """While this file exists, nginx tells clients of that configuration not to use their connection again.
+
+    Workers that are to end close connections after the request under way, and would have promised to keep them.
+    """
+    return directory / f"draining-{generation}"
+
 
 def quoted(text: str) -> str:
     """`text` as one argument. nginx takes a backslash before `\\`, `"`, `t`, `r` and `n` as an escape."""
@@ -48,7 +63,7 @@ def render(model: Model, place: Place, generation: str) -> str:
     servers: list[str] = []
     names = _Names()
     for server in model.servers:
-        servers += _server(server, place, zones, names)
+        servers += _server(server, place, zones, names, generation)
     lines += [f"    {line}" for line in (*_upstreams(model), *zones, *servers, *_status(place, generation))]
     return "\n".join([*lines, "}", ""])
 
@@ -126,6 +141,8 @@ def _http(model: Model, place: Place) -> Iterator[str]:
         "map $http_host $wherry_host { default $http_host; '' $host; }",
         "map $http_x_request_id $wherry_request_id { default $http_x_request_id; '' $request_id; }",
         "map $http_upgrade $wherry_connection { default upgrade; '' ''; }",
+        # Not in HTTP/2, which has its own way and forbids the header, and not to what becomes another protocol.
+        "map $wherry_draining$http2$http_upgrade $wherry_close { default ''; close close; }",
     ):
         yield f"    {line}"
 
@@ -145,8 +162,8 @@ def _upstreams(model: Model) -> Iterator[str]:
             yield f"    hash {quoted(upstream.hash_by)} consistent;"
         yield from (f"    server {server} max_fails=0;" for server in upstream.servers)
         yield f"    keepalive {KEEPALIVE};"
-        yield f"    keepalive_time {KEEPALIVE_SECONDS}s;"
-        yield f"    keepalive_timeout {KEEPALIVE_SECONDS}s;"
+        yield f"    keepalive_time {KEEPALIVE_MILLISECONDS}ms;"
+        yield f"    keepalive_timeout {KEEPALIVE_MILLISECONDS}ms;"
         yield "    keepalive_requests 10000;"
         yield "}"
 
@@ -165,7 +182,14 @@ def _cookie_maps(cookie: str) -> list[str]:
     ]
 
 
-def _server(server: Server, place: Place, zones: list[str], names: _Names) -> Iterator[str]:
+def _draining(place: Place, generation: str) -> Iterator[str]:
+    marker = quoted(str(draining_marker(place.directory, generation)))
+    yield '    set $wherry_draining "";'
+    yield f"    if (-f {marker}) {{ set $wherry_draining close; }}"
+    yield f"    {_ANNOUNCE_CLOSE}"
+
+
+def _server(server: Server, place: Place, zones: list[str], names: _Names, generation: str) -> Iterator[str]:
     default = " default_server" if server.host == CATCH_ALL else ""
     if server.www:
         other = server.host[4:] if server.host.startswith("www.") else f"www.{server.host}"
@@ -179,6 +203,7 @@ def _server(server: Server, place: Place, zones: list[str], names: _Names) -> It
     yield f"    server_name {' '.join(_server_name(name) for name in (server.host, *server.aliases))};"
     yield from (f"    {line}" for line in _certificate(server, place))
     yield '    set $wherry_ingress "-";'
+    yield from _draining(place, generation)
     if server.app_root:
         yield f"    if ($uri = /) {{ return 302 {quoted(f'$scheme://$http_host{server.app_root}')}; }}"
     regex = server.uses_regex
@@ -271,11 +296,17 @@ def _location(
             f'map ${variable} ${attributes} {{ "" ""; default {quoted(f"${variable}{options.cookie_attributes}")}; }}'
         )
         headers.append(f"add_header Set-Cookie ${attributes};")
+    if headers:
+        # A location with headers of its own inherits none.
+        headers.append(_ANNOUNCE_CLOSE)
     yield from headers
     yield from _access(location, zones, names, place, extra)
-    if upstream is None or not upstream.usable:
+    marked = upstream is not None and upstream.by_address and not location.canaries
+    if upstream is None or not (upstream.usable or marked):
         yield "return 503;"
         return
+    if marked:
+        yield f"if (-f {quoted(str(place.empty_directory / upstream.name))}) {{ return 503; }}"
     yield from _proxy(location, upstream, place, zones, names, regex)
 
 
@@ -301,7 +332,7 @@ def _cors(location: Location, zones: list[str], names: _Names) -> Generator[str,
     if options.cors_expose:
         headers.append(f"add_header Access-Control-Expose-Headers {quoted(options.cors_expose)} always;")
     yield "if ($request_method = OPTIONS) {"
-    yield from (f"    {header}" for header in headers)
+    yield from (f"    {header}" for header in (*headers, _ANNOUNCE_CLOSE))
     yield f'    add_header Access-Control-Max-Age "{options.cors_max_age}";'
     yield "    return 204;"
     yield "}"

@@ -157,3 +157,29 @@ def test_quoting_survives_nginxs_reading() -> None:
 def test_the_same_cluster_gives_the_same_text() -> None:
     items = [ingress("a", "a.test", {"/": "web"}), ingress("b", "b.test", {"/": "web"})]
     assert text_of(*items) == text_of(*reversed(items))
+
+
+def test_a_default_backend_takes_what_matches_no_rule_of_anybody() -> None:
+    backend = {"service": {"name": "rest", "port": {"number": 80}}}
+    first = ingress("first", "a.test", {"/api": "web"}, defaultBackend=backend)
+    second = ingress("second", "b.test", {"/": "web"}, created="2026-01-02T00:00:00Z", defaultBackend=backend)
+    model = build([first, second], Cluster(web={}, rest={}))
+    paths = served(model)
+    for place in (("a.test", "/"), ("_", "/")):
+        upstream = paths[place]
+        assert upstream is not None and upstream.name.startswith("default_rest")
+    assert not model.problems
+    whole = {
+        "metadata": {"namespace": "default", "name": "whole"},
+        "spec": {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}},
+    }
+    upstream = served(build([first, whole], Cluster(web={}, rest={})))["_", "/"]
+    assert upstream is not None and upstream.name.startswith("default_web"), "an Ingress without rules is for all hosts"
+
+
+def test_a_service_without_endpoints_is_the_same_configuration_with_a_marker() -> None:
+    item = ingress("a", "a.test", {"/": "web"})
+    full, empty = build([item], Cluster(web={})), build([item], Cluster(web={"ips": []}))
+    assert [one.name for one in empty.upstreams() if one.empty] == ["default_web_80"]
+    assert render(full, PLACE, "1") == render(empty, PLACE, "1")
+    assert 'if (-f "/run/i/empty/default_web_80") { return 503; }' in render(full, PLACE, "1")
