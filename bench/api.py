@@ -1,9 +1,14 @@
 """The API server under load, with etcd's own put rate and a bare HTTP echo measured in the same run.
 
-    .venv/bin/python bench/api.py [--seconds 4] [--connections 16] [--objects 50000]
+    .venv/bin/python bench/api.py [--seconds 4] [--connections 16] [--objects 50000] [--pods 100000]
 
-The client is a process of its own and its cost is included: 16 keep-alive TLS connections, HTTP/1.1, as fast as they
-go. Prints one line per measure. Writes only below a temporary directory.
+The client is a process of its own and its cost is included: 16 keep-alive TLS connections, HTTP/1.1, one request at a
+time on each, as fast as they go. Prints one line per measure. Writes only below a temporary directory.
+
+The echo is what the machine and this client can do at best: a server that answers every request with the very bytes
+that the API server gives for the GET, unread and unchecked, under the same TLS settings, asked by the same client over
+as many connections. It is measured before and after the GET, because the machine is not the same from one second to
+the next.
 """
 
 import argparse
@@ -41,16 +46,20 @@ uvloop.run(main())
 """
 
 ECHO = """
-import asyncio, sys, uvloop
+import asyncio, ssl, sys, uvloop
+answer = open(sys.argv[4], "rb").read()
 class Echo(asyncio.Protocol):
     def connection_made(self, transport): self.transport = transport
     def data_received(self, data):
         if data.endswith(b"\\r\\n\\r\\n"):
-            self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 1024\\r\\n\\r\\n" + b"x" * 1024)
+            self.transport.write(answer)
 async def main():
-    import ssl
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(sys.argv[1], sys.argv[2])
+    context.load_verify_locations(sys.argv[3])
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
     server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, ssl=context)
     print(server.sockets[0].getsockname()[1], 0, flush=True)
     await asyncio.Event().wait()
@@ -168,6 +177,27 @@ def config_map(name: str, size: int = 1024) -> bytes:
     return json.dumps({"metadata": {"name": name}, "data": {"k": "x" * size}}).encode()
 
 
+def pod(name: str) -> bytes:
+    """A pod as a Deployment's, of about 1.5 KiB as it is stored."""
+    labels = {"app": "web", "pod-template-hash": "5d9c7f8b6"}
+    container = {
+        "name": "web", "image": "nginx:1.27", "ports": [{"containerPort": 80}],
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+    }  # fmt: skip
+    return json.dumps({"metadata": {"name": name, "labels": labels}, "spec": {"containers": [container]}}).encode()
+
+
+async def answer_to(port: int, context: ssl.SSLContext, asked: bytes) -> bytes:
+    """The bytes of one answer, head and body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    writer.write(asked)
+    head = await reader.readuntil(b"\r\n\r\n")
+    begin = head.find(b"Content-Length: ") + 16
+    body = await reader.readexactly(int(head[begin : head.find(b"\r", begin)]))
+    writer.close()
+    return head + body
+
+
 async def watch_latency(port: int, context: ssl.SSLContext, watchers: int, updates: int) -> str:
     """Delivery times of `updates` to `watchers`, from the moment an update is sent."""
     path = "/api/v1/namespaces/default/configmaps"
@@ -267,6 +297,7 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--objects", type=int, default=0, help="also measure a start with so many objects")
+    parser.add_argument("--pods", type=int, default=0, help="also measure the memory with so many pods")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="wh-bench-"))
     root = directory / "root"
@@ -279,11 +310,6 @@ async def main() -> None:
         print(f"cold start, new cluster        {cold:10.2f} s")
         await asyncio.sleep(1)
         print(f"idle memory (PSS)              {pss(process.pid):10.1f} MiB")
-        echo, echo_port, _ = start(ECHO, str(pki / "apiserver.crt"), str(pki / "apiserver.key"))
-        rate = await load(echo_port, context, options.connections, options.seconds, lambda: request("GET", "/"))
-        print(f"calibration: bare HTTPS echo   {rate}")
-        echo.kill()
-        echo.wait()
         print(f"calibration: etcd put 1 KiB    {await etcd_rate(directory, options.connections, options.seconds)}")
         path = "/api/v1/namespaces/default/configmaps"
         counter = iter(range(1 << 30))
@@ -297,7 +323,20 @@ async def main() -> None:
         await send(
             port, context, options.connections, [request("POST", path, config_map(n)) for n in ["watched", *names]]
         )
-        await measure("GET 1 KiB", lambda: request("GET", f"{path}/p-0"))
+        asked = request("GET", f"{path}/p-0")
+        (directory / "answer").write_bytes(await answer_to(port, context, asked))
+
+        async def echo() -> None:
+            files = [str(pki / name) for name in ("apiserver.crt", "apiserver.key", "ca.crt")]
+            process, echo_port, _ = start(ECHO, *files, str(directory / "answer"))
+            rate = await load(echo_port, context, options.connections, options.seconds, lambda: asked)
+            print(f"calibration: bare HTTPS echo   {rate}", flush=True)
+            process.kill()
+            process.wait()
+
+        await echo()
+        await measure("GET 1 KiB", lambda: asked)
+        await echo()
         patch = lambda: request(  # noqa: E731
             "PATCH",
             f"{path}/p-{next(counter) % 64}",
@@ -318,6 +357,19 @@ async def main() -> None:
         process.wait()
         process, port, again = start(SERVER, str(root))
         print(f"start with what was written    {again:10.2f} s   {pss(process.pid):.0f} MiB")
+        if options.pods:
+            accounts = "/api/v1/namespaces/default/serviceaccounts"
+            await send(port, context, 1, [request("POST", accounts, b'{"metadata":{"name":"default"}}')])
+            pods = "/api/v1/namespaces/default/pods"
+            await send(
+                port, context, options.connections, [request("POST", pods, pod(f"w-{n}")) for n in range(options.pods)]
+            )
+            await asyncio.sleep(2)
+            print(f"{options.pods} pods and the above (PSS)  {pss(process.pid):10.1f} MiB")
+            process.terminate()
+            process.wait()
+            process, port, again = start(SERVER, str(root))
+            print(f"start with these               {again:10.2f} s   {pss(process.pid):.0f} MiB")
     finally:
         process.kill()
         process.wait()

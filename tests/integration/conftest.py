@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests: the real docker client against an engine in this process."""
+"""Fixtures of the integration tests: the docker client against an engine in this process."""
 
 import fcntl
 import subprocess
@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 from docker_client import DockerCli
+from own_docker import Pair
 
 if TYPE_CHECKING:
     from wherry.engine.engine import Engine
 
 
-GUIDE_PORTS = {"test_cli_docker", "test_compose", "test_compose_like_docker_compose", "test_guide_dockerfiles"}
+GUIDE_PORTS = {
+    "test_cli_docker",
+    "test_compose",
+    "test_compose_like_docker_compose",
+    "test_guide_dockerfiles",
+    "test_guide_own_programs",
+}
 """Modules that publish the guide's own ports (5000, 8080): one at a time on a machine."""
 
 
@@ -40,10 +47,19 @@ def busybox_archive() -> Path:
 
 @pytest_asyncio.fixture
 async def docker_cli(wherry_engine: "Engine", busybox_archive: Path, tmp_path: Path) -> AsyncIterator[DockerCli]:
-    """The real client on an engine of the test's own, which has the image `busybox`."""
+    """The installed client, or else Wherry's own, on an engine of the test's own, which has the image `busybox`."""
     from wherry.docker_api import serve
+    from wherry.testing import clients
 
     await wherry_engine.images.load(busybox_archive)
     api = await serve(wherry_engine, wherry_engine.instance.docker_socket)
-    yield DockerCli(api.addresses[0], tmp_path)
+    yield DockerCli(api.addresses[0], tmp_path, clients.path(wherry_engine.instance))
     await api.close()
+
+
+@pytest_asyncio.fixture
+async def pair(docker_cli: DockerCli, wherry_engine: "Engine", tmp_path: Path) -> Pair:
+    """Docker's client and Wherry's own, on one engine."""
+    from wherry.cli import launchers
+
+    return Pair(docker_cli, launchers.write(wherry_engine.instance) / "docker", tmp_path)

@@ -1,4 +1,4 @@
-"""The real docker client as a coroutine."""
+"""The docker client as a coroutine."""
 
 import asyncio
 import os
@@ -22,11 +22,12 @@ class Ran:
 
 
 class DockerCli:
-    """`await cli("ps", "-a")` runs the real client against one DOCKER_HOST."""
+    """`await cli("ps", "-a")` runs the client on `path` against one DOCKER_HOST."""
 
-    def __init__(self, host: str, home: Path) -> None:
+    def __init__(self, host: str, home: Path, path: str | None = None) -> None:
         self.host = host
         self._env = {**os.environ, "DOCKER_HOST": host, "DOCKER_CONFIG": str(home), "DOCKER_BUILDKIT": "0"}
+        self._env["PATH"] = path or os.environ["PATH"]
 
     async def __call__(self, *arguments: str, stdin: bytes = b"", fails: bool = False, timeout: float = 30.0) -> Ran:
         """Runs `docker arguments…`; fails the test when the exit code is not as expected (`fails`)."""

@@ -4,70 +4,28 @@ Only `wherry-server` runs here, so nothing but the API is under test.
 """
 
 import asyncio
-import json
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from server_process import ServerProcess, eventually
 from waiting import wait_until
 
 from wherry.client.http import HttpClient
 from wherry.host.instance import Instance
 from wherry.schema.builtin import CONFIG_MAPS
-from wherry.schema.errors import ApiError, Conflict, NotFound
+from wherry.schema.errors import ApiError, Conflict
 from wherry.store.choice import StoreChoice, choose
 
 pytestmark = pytest.mark.root
 
 Object = dict[str, Any]
-
-
-class ServerProcess:
-    """`wherry-server` on an instance; `kill` is SIGKILL."""
-
-    def __init__(self, instance: Instance) -> None:
-        self.instance = instance
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        binary = Path(sys.executable).parent / "wherry-server"
-        words = [str(binary), "--root", str(self.instance.root), "--run", str(self.instance.run)]
-        self.instance.run.mkdir(parents=True, exist_ok=True)
-        self.instance.log_dir.mkdir(parents=True, exist_ok=True)
-        with open(self.instance.log_dir / "server.err", "ab") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log)
-        wait_until(self.serves, "the server serves", 60)
-
-    def serves(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, (self.instance.log_dir / "server.err").read_text()[-2000:]
-        cluster = self.instance.root / "cluster.json"
-        if not self.instance.kubeconfig.exists() or not cluster.exists():
-            return False
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", json.loads(cluster.read_text())["api_port"])) == 0
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(20)
-
-    def client(self) -> HttpClient:
-        return HttpClient.from_kubeconfig(self.instance.kubeconfig)
 
 
 @pytest.fixture
@@ -76,18 +34,6 @@ def server(wherry_instance: Instance) -> Iterator[ServerProcess]:
     made.start()
     yield made
     made.stop()
-
-
-async def eventually(attempt: Any, seconds: float = 60.0) -> Any:
-    """Repeat until the server is there again."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return await attempt()
-        except (ApiError, OSError) as error:
-            if isinstance(error, (Conflict, NotFound)) or time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.2)
 
 
 async def create_until_killed(client: HttpClient, who: int, acknowledged: dict[str, int], stop: asyncio.Event) -> None:
@@ -165,50 +111,6 @@ async def test_hundred_clients_count_with_compare_and_swap_across_a_kill(server:
         final = int((await eventually(lambda: client.get(CONFIG_MAPS, "counter", "default")))["data"]["n"])
         assert certain <= final <= certain + doubtful
         assert certain + doubtful == 300
-
-
-async def test_watches_resume_across_a_restart_without_loss(server: ServerProcess) -> None:
-    """50 watchers follow 300 writes with a kill in between: each sees every state once and in order."""
-    watchers, writes = 50, 300
-    async with server.client() as client:
-        first = await client.create(CONFIG_MAPS, {"metadata": {"name": "seen"}, "data": {"n": "0"}}, "default")
-        start = first["metadata"]["resourceVersion"]
-
-        async def follow() -> list[int]:
-            versions: list[int] = []
-            version = start
-            while True:
-                try:
-                    async with client.watch(
-                        CONFIG_MAPS, "default", resource_version=version, field_selector="metadata.name=seen"
-                    ) as events:
-                        async for event in events:
-                            version = event.object["metadata"]["resourceVersion"]
-                            if event.type == "BOOKMARK":
-                                continue
-                            versions.append(int(version))
-                            if event.object["data"]["n"] == str(writes):
-                                return versions
-                except (ApiError, OSError):
-                    await asyncio.sleep(0.05)
-
-        async def write() -> list[int]:
-            versions = []
-            for number in range(1, writes + 1):
-                patch = {"data": {"n": str(number)}}
-                done = await eventually(lambda p=patch: client.patch(CONFIG_MAPS, "seen", p, "default"))  # type: ignore[misc]
-                versions.append(int(done["metadata"]["resourceVersion"]))
-                if number == writes // 2:
-                    server.kill()
-                    await asyncio.to_thread(server.start)
-            return versions
-
-        following = [asyncio.create_task(follow()) for _ in range(watchers)]
-        written = await write()
-        seen = await asyncio.wait_for(asyncio.gather(*following), 60)
-        assert all(versions == seen[0] for versions in seen)
-        assert seen[0] == sorted(set(seen[0]))
-        assert set(written) <= set(seen[0])
 
 
 def fill(path: Path) -> None:

@@ -1,7 +1,6 @@
 """A HorizontalPodAutoscaler with the node's own numbers: up under load, down again without, and `kubectl top`."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,7 @@ from waiting import wait_until
 
 from wherry.testing.plugin import RunningWherry
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
-]
+pytestmark = [pytest.mark.root]
 
 MANIFEST = """\
 apiVersion: apps/v1

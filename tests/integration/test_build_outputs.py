@@ -67,7 +67,7 @@ async def test_the_result_as_files_and_as_archives(engine: Engine, context: Path
     assert (tmp_path / "id").read_text() == image_id
     told = json.loads((tmp_path / "metadata.json").read_text())
     assert told["containerimage.config.digest"] == image_id
-    assert told["image.name"] == "made:1"
+    assert told["image.name"] == "docker.io/library/made:1"
     await engine.images.remove("made:1", force=True)
     loaded = await engine.images.load(tmp_path / "oci.tar")
     assert [image.id for image in loaded] == [image_id]

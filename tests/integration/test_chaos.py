@@ -90,7 +90,8 @@ class Witness:
     """Reads /proc all the time: which StatefulSet pods have processes, by the PID namespace they are in."""
 
     def __init__(self) -> None:
-        self.doubles: list[str] = []
+        self.doubles: dict[str, list[float]] = {}
+        """What was seen → when (seconds since the epoch), first and last."""
         self.looks = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -106,14 +107,15 @@ class Witness:
     def _watch(self) -> None:
         while not self._stop.wait(0.05):
             self.looks += 1
-            for name, namespaces in stateful_processes().items():
-                if len(namespaces) > 1:
-                    self.doubles.append(f"{name} in {sorted(namespaces)}")
+            for name, places in stateful_processes().items():
+                if len(places) > 1:
+                    seen = self.doubles.setdefault(f"{name} in {sorted(places.items())}", [time.time(), 0.0])
+                    seen[1] = time.time()
 
 
-def stateful_processes() -> dict[str, set[str]]:
-    """Pod name → PID namespaces in which its marked process lives."""
-    found: dict[str, set[str]] = {}
+def stateful_processes() -> dict[str, dict[str, str]]:
+    """Pod name → PID namespaces in which its marked process lives → the cgroup that it is in."""
+    found: dict[str, dict[str, str]] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -121,7 +123,8 @@ def stateful_processes() -> dict[str, set[str]]:
             arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             marked = next((one for one in arguments[3:] if one.startswith(MARK)), None)
             if marked and arguments[0] == "sh":
-                found.setdefault(marked, set()).add(os.readlink(entry / "ns" / "pid"))
+                group = (entry / "cgroup").read_text().splitlines()[0].rpartition(":")[2]
+                found.setdefault(marked, {})[os.readlink(entry / "ns" / "pid")] = group
         except OSError:
             continue  # it ended meanwhile
     return found
@@ -286,7 +289,7 @@ def test_chaos_settles_to_what_was_declared(machine: RunningWherry, tmp_path: Pa
             wait_until(lambda name=name: finished(machine, name), f"{name} ends", 120)
         looks = witness.looks
     assert looks > 20
-    assert not witness.doubles, f"two pods of one name: {witness.doubles[:3]}"
+    assert not witness.doubles, f"two pods of one name: {list(witness.doubles.items())[:3]}"
     done = {path.name for path in out.iterdir()}
     for name in chaos.jobs:
         status = get(machine, f"job {name}")["status"]

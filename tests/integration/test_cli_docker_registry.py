@@ -5,26 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
-from docker_client import DockerCli
 from own_docker import Pair
 from registries import PASSWORD, PROGRAM, USER, registry
 
 if TYPE_CHECKING:
-    from wherry.engine.engine import Engine
+    pass
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.timeout(90),
     pytest.mark.skipif(PROGRAM is None, reason="needs docker-registry"),
 ]
-
-
-@pytest_asyncio.fixture
-async def pair(docker_cli: DockerCli, wherry_engine: "Engine", tmp_path: Path) -> Pair:
-    from wherry.cli import launchers
-
-    return Pair(docker_cli, launchers.write(wherry_engine.instance) / "docker", tmp_path)
 
 
 async def test_login_push_pull_logout(pair: Pair, tmp_path: Path) -> None:

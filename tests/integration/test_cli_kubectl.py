@@ -447,26 +447,6 @@ def test_prune_deletes_what_is_no_longer_in_the_files(ours: Callable[..., Result
     assert pruned.stdout == "configmap/a unchanged\nconfigmap/b pruned\n", pruned.stderr
 
 
-def test_the_tutorial_with_only_wherrys_programs(
-    cluster: RunningWherry, ours: Callable[..., Result], tmp_path: Path
-) -> None:
-    """Each command as typed; its pods' images may be missing here, so only what kubectl itself does is asked for."""
-    env = {**programs(cluster, tmp_path / "bin", "sh", "sed"), "HOME": str(tmp_path)}
-    assert shutil.which("kubectl", path=env["PATH"]) == str(cluster.instance.root / "bin" / "kubectl")
-    commands = (GUIDE / "commands.txt").read_text().replace("\\\n", "").strip().splitlines()
-    assert len(commands) > 10
-    try:
-        for command in commands:
-            if "rollout status" in command or " logs " in command:
-                continue
-            done = run(env, ["sh", "-c", command], cwd=GUIDE)
-            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    finally:
-        for kind in ("deployment/nginx-deployment", "pod/nginx-pod", "service/nginx-service", "secret/database-secret"):
-            run(env, ["kubectl", "delete", kind, "--now", "--ignore-not-found"])
-        run(env, ["kubectl", "delete", "namespace", "development", "--ignore-not-found"])
-
-
 def test_the_examples_of_the_docs(ours: Callable[..., Result], settled: dict[str, str]) -> None:
     """Every command of the page's `console` blocks runs, and prints what the page shows."""
     blocks = re.findall(r"```console\n(.*?)```", DOCS.read_text(), re.S)

@@ -14,7 +14,7 @@ from network_peer import Peer, free_port, http_get, resolve, udp_ask
 from wherry.cluster_net.addresses import choose_service_cidr
 from wherry.cluster_net.dns import ClusterDNS
 from wherry.cluster_net.load_balancers import LoadBalancers
-from wherry.cluster_net.pod_network import HostPortTaken, PodNetwork, PodSandbox
+from wherry.cluster_net.pod_network import HostPortTaken, PodNetwork, PodSandbox, RangeTaken
 from wherry.cluster_net.service_proxy import ServiceProxy
 from wherry.cluster_net.settings import parse
 from wherry.host.instance import Instance
@@ -434,14 +434,35 @@ async def _status(url: str) -> int:
 async def test_source_ranges_and_external_addresses(cluster: Cluster, wherry_instance: Instance) -> None:
     ports = [{"name": "http", "port": 8082, "protocol": "TCP"}]
     with Outside(wherry_instance) as outside:
-        await cluster.service("ext", 34, ports=ports, externalIPs=["172.31.77.60", outside.host])
+        await cluster.service("ext", 34, ports=ports, externalIPs=[outside.host])
         await cluster.endpoints("ext", 0)
-        url = f"http://{outside.host}:8082"
-        await until(lambda: http_get(url, outside.netns, seconds=1))
-        await cluster.client.patch(
-            SERVICES, "ext", {"spec": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.9.0.0/16"]}}, "default"
-        )
-        await until(lambda: _is(http_get(url, outside.netns, seconds=1), ""))  # type: ignore[arg-type]
-        ranges = {"spec": {"loadBalancerSourceRanges": ["10.9.0.0/16", f"{outside.address}/32"]}}
-        await cluster.client.patch(SERVICES, "ext", ranges, "default")
-        await until(lambda: http_get(url, outside.netns, seconds=1))
+        plain, balanced = f"http://{outside.host}:8082", "http://172.31.78.60:8082"
+        status = {"status": {"loadBalancer": {"ingress": [{"ip": "172.31.78.60"}]}}}
+        await cluster.client.patch(SERVICES, "ext", {"spec": {"type": "LoadBalancer"}}, "default")
+        await cluster.client.patch(SERVICES, "ext", status, "default", subresource="status")
+        for url in (plain, balanced):
+            await until(lambda url=url: http_get(url, outside.netns, seconds=1))  # type: ignore[misc]
+        ranges = ["10.9.0.0/16", "10.9.1.0/24"]
+        await cluster.client.patch(SERVICES, "ext", {"spec": {"loadBalancerSourceRanges": ranges}}, "default")
+        await until(lambda: _is(http_get(balanced, outside.netns, seconds=1), ""))  # type: ignore[arg-type]
+        assert await http_get(plain, outside.netns, seconds=5), "only the balancer's address is guarded"
+        ranges = ["10.9.0.0/16", f"{outside.address}/32"]
+        await cluster.client.patch(SERVICES, "ext", {"spec": {"loadBalancerSourceRanges": ranges}}, "default")
+        await until(lambda: http_get(balanced, outside.netns, seconds=1))
+
+
+async def test_a_range_that_leads_elsewhere_is_refused(wherry_instance: Instance, wherry_instances: Any) -> None:
+    cidr = choose_service_cidr()
+    other = wherry_instances.make()
+    first, second = PodNetwork(wherry_instance, service_cidr=str(cidr)), PodNetwork(other, service_cidr=str(cidr))
+    await first.start()
+    try:
+        with pytest.raises(RangeTaken) as refused:
+            await second.start()
+        assert f"the range {cidr} of this cluster's Services is in use" in str(refused.value)
+        assert first.bridge in str(refused.value) and str(wherry_instance.root) in str(refused.value)
+        await first.start()
+    finally:
+        await first.purge()
+    await second.start()
+    await second.purge()

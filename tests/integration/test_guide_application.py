@@ -15,7 +15,6 @@ from wherry.testing.plugin import RunningWherry
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
     pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed"),
 ]
 

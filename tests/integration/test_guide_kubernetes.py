@@ -23,7 +23,6 @@ from wherry.testing.plugin import RunningWherry
 pytestmark = [
     pytest.mark.root,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
 ]
 
 HERE = Path(__file__).parent

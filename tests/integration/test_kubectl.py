@@ -6,7 +6,6 @@ One instance for the module; each test has a namespace of its own.
 import itertools
 import json
 import os
-import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,10 +17,7 @@ from waiting import wait_until
 
 from wherry.testing.plugin import RunningWherry
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
-]
+pytestmark = [pytest.mark.root]
 
 Result = subprocess.CompletedProcess[str]
 

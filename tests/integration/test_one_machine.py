@@ -5,7 +5,6 @@ One instance for the whole module; every test leaves it as it was found.
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import urllib.error
@@ -21,11 +20,7 @@ from wherry.cli.state import read_state
 from wherry.testing.instances import wherry
 from wherry.testing.plugin import RunningWherry
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(not shutil.which("docker"), reason="the docker client is not installed"),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
-]
+pytestmark = [pytest.mark.root]
 
 DOCKERFILE = """\
 FROM busybox

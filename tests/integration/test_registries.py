@@ -409,6 +409,20 @@ async def test_a_push_that_fails_says_why(images: ImageStore, plain: Registry) -
         await images.push(f"{plain.address}/none")
 
 
+async def test_an_upload_that_breaks_is_begun_anew(images: ImageStore, plain: Registry) -> None:
+    async with proxy(plain) as front:
+        name = f"{front.address}/box:1"
+        wanted = await image_of(images, name, [1 << 20])
+        front.faults = [Fault("/uploads/", status=503, method="PATCH", times=1)]
+        said: list[dict[str, Any]] = []
+        await images.push(name, None, said.append)
+        assert "Retrying in 1 second" in [message.get("status") for message in said]
+        assert sum(method == "PATCH" for method, _, _ in front.requests) == 2
+        front.faults = []
+        await forget(images)
+        assert (await images.pull(name)).id == wanted
+
+
 async def check_push(
     images: ImageStore, front: Proxy, name: str, fault: Fault, kind: type[ImageError], words: str
 ) -> None:

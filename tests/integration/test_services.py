@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -18,13 +17,11 @@ from waiting import wait_until
 from wherry.cli.state import read_state
 from wherry.testing.plugin import RunningWherry
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
-]
+pytestmark = [pytest.mark.root]
 
 SERVER = """\
-import http.server, os, socket, threading
+import http.server, os, signal, socket, threading
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 name = socket.gethostname().encode()
 def echo():
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -122,7 +119,7 @@ def manifest(port: int) -> list[dict[str, Any]]:
                         "name": "client",
                         "image": "mybackend:1.0",
                         "imagePullPolicy": "IfNotPresent",
-                        "command": ["python3", "-c", "import time; time.sleep(9999)"],
+                        "command": ["python3", "-c", "import signal; signal.sigwait([signal.SIGTERM])"],
                     }
                 ],
             },
@@ -304,7 +301,7 @@ def test_readiness_takes_a_pod_out_and_back_without_a_failed_request(many: Many)
     with Load(*everywhere(many)) as load:
         many.kubectl("exec", "many-1", "--", "touch", "/tmp/unready")
         wait_until(lambda: many.ready() == NAMES - {"many-1"}, "it is out")
-        settled = time.monotonic() + 3  # the Ingress keeps a connection to a pod for two seconds
+        settled = time.monotonic() + 1.5  # the Ingress keeps a connection to a pod for a tenth of a second
         wait_until(lambda: time.monotonic() > settled + 1, "some more answers")
         assert load.since(settled) == NAMES - {"many-1"}
         many.kubectl("exec", "many-1", "--", "rm", "/tmp/unready")
@@ -366,5 +363,10 @@ def test_bad_services_are_refused_as_kubernetes_does(many: Many) -> None:
     assert "is not in the valid range. The range of valid IPs is" in refused(
         clusterIP="192.0.2.99", ports=[{"port": 80}]
     )
-    words = refused(clusterIP=taken["clusterIP"], ports=[{"port": 80}])
-    assert "provided IP is already allocated" in words
+    dns = ".".join([*taken["clusterIP"].split(".")[:2], "0", "10"])
+    for address in (taken["clusterIP"], dns):
+        words = refused(clusterIP=address, ports=[{"port": 80}])
+        assert "provided IP is already allocated" in words
+    assert "may not be in the loopback range" in refused(externalIPs=["127.0.0.1"], ports=[{"port": 80}])
+    done = many.machine.run("kubectl", "patch", "service", "plain", "-p", '{"spec":{"clusterIP":"192.0.2.99"}}')
+    assert "may not change once set" in done.stderr

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from wherry.cli.state import no_cluster
 from wherry.host.instance import Instance
 
 PATH = "/debug/wherry/explain/"
@@ -23,8 +24,8 @@ KINDS = ("pod", "pods", "po")
 @click.pass_obj
 def explain(instance: Instance, kind: str, name: str, namespace: str, nodes: int, as_json: bool) -> None:
     """Say why a pod is where it is, or nowhere."""
-    if not instance.kubeconfig.exists():
-        raise click.ClickException(f"no cluster runs at {instance.root}: start it with `wherry up`")
+    if refusal := no_cluster(instance):
+        raise click.ClickException(refusal)
     found = asyncio.run(_ask(instance, f"{PATH}pods/{namespace}/{name}"))
     if found is None:
         raise click.ClickException(f'pods "{name}" not found in namespace {namespace}')

@@ -50,6 +50,8 @@ def own_logs(instance: Instance, follow: bool, tail: int) -> None:
     printer = Printer()
     paths = sorted(instance.log_dir.glob("wherry-*.log")) + sorted(instance.log_dir.glob("wherry-*.err"))
     if not paths:
+        if instance.log_dir.exists() and not os.access(instance.log_dir, os.R_OK):
+            raise click.ClickException(f"{instance.log_dir} is root's: run the command with sudo")
         raise click.ClickException(f"no logs in {instance.log_dir}: Wherry has not run here")
     for path in paths:
         printer.add(path.name)
@@ -215,6 +217,7 @@ def start_in_threads(client: DockerClient, printer: Printer, tail: str) -> Calla
 @click.pass_obj
 def logs(instance: Instance, names: tuple[str, ...], selector: str, follow: bool, tail: int | None) -> None:
     """Show logs: of Wherry's own processes, or of the containers, services and pods that are named or selected."""
+    from wherry.cli.state import start_command
     from wherry.docker_api.client import CannotConnect, DockerError
 
     try:
@@ -223,8 +226,12 @@ def logs(instance: Instance, names: tuple[str, ...], selector: str, follow: bool
         else:
             own_logs(instance, follow, 50 if tail is None else tail)
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        # At once: threads that still follow a container would be in the way of Python's orderly end.
+        sys.stdout.flush()
+        os._exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (CannotConnect, DockerError) as error:
+    except DockerError as error:
         raise click.ClickException(str(error)) from None
+    except CannotConnect as error:
+        raise click.ClickException(f"{error}\nStart it with: {start_command(instance)}") from None

@@ -22,15 +22,19 @@ COMMANDS = {
     "completion": ("wherry.cli.completion", "completion", "Print a shell's completion script"),
 }
 
+PLACE = click.Path(readable=False)
+"""Who may not read a place is told by the verb what to do."""
+
 
 @click.group(
     cls=LazyGroup,
+    invoke_without_command=True,
     lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Begin with: sudo wherry up",
 )
-@click.option("--root", type=click.Path(), metavar="DIR", help="State directory (WHERRY_ROOT; /var/lib/wherry).")
-@click.option("--run", type=click.Path(), metavar="DIR", help="Runtime directory (WHERRY_RUN; /run/wherry).")
+@click.option("--root", type=PLACE, metavar="DIR", help="State directory (WHERRY_ROOT; /var/lib/wherry).")
+@click.option("--run", type=PLACE, metavar="DIR", help="Runtime directory (WHERRY_RUN; /run/wherry).")
 @click.version_option(__version__, prog_name="wherry", message="%(prog)s %(version)s")
 @click.pass_context
 def main(context: click.Context, root: str | None, run: str | None) -> None:
@@ -38,6 +42,9 @@ def main(context: click.Context, root: str | None, run: str | None) -> None:
     from wherry.host.instance import open_instance
 
     context.obj = open_instance(root, run)
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(2)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -16,13 +17,16 @@ from wherry.host.memory import few_arenas
 
 if TYPE_CHECKING:
     from wherry.controllers.certificates import Asked, Sign
+    from wherry.controllers.service_account_tokens import Issue
     from wherry.kube_api.pki import Pki
     from wherry.kube_api.server import ApiServer
+    from wherry.kube_api.tokens import TokenSigner
+    from wherry.schema.resource import Object
 
 log = logging.getLogger(__name__)
 
 
-async def serve(instance: Instance, stop: asyncio.Event, api_port: int, explain: bool) -> None:
+async def serve(instance: Instance, stop: asyncio.Event, api_port: int, explain: bool, audit_log: bool = False) -> None:
     """Runs until `stop`; raises what ends a part of it before."""
     from wherry.kube_api.options import ServerOptions
     from wherry.kube_api.server import ApiServer
@@ -39,6 +43,7 @@ async def serve(instance: Instance, stop: asyncio.Event, api_port: int, explain:
         etcd_ca=store.ca,
         etcd_cert=store.cert,
         etcd_key=store.key,
+        audit_log=audit_log,
     )
     server = ApiServer(instance, options)
     await server.start()
@@ -69,6 +74,29 @@ def signer(pki: "Pki") -> "Sign":
     return sign
 
 
+LASTING_SECONDS = 100 * 365 * 86_400
+
+
+def issuer(server: "ApiServer") -> "Issue":
+    """Makes the tokens that Secrets hold: they end with their Secret."""
+
+    tokens: TokenSigner = server.api.services["tokens"]
+
+    def issue(account: "Object", secret: "Object") -> str:
+        token, _ = tokens.issue(
+            namespace=account["metadata"]["namespace"],
+            account=account["metadata"]["name"],
+            uid=account["metadata"]["uid"],
+            audiences=tokens.audiences,
+            seconds=LASTING_SECONDS,
+            now=time.time(),
+            bound=("Secret", secret["metadata"]["name"], secret["metadata"]["uid"], "", ""),
+        )
+        return token
+
+    return issue
+
+
 async def run_workers(server: "ApiServer", explain: bool) -> None:
     """Controllers and scheduler over one set of informers."""
     from wherry.cli.explaining import PATH, Explainer
@@ -81,6 +109,7 @@ async def run_workers(server: "ApiServer", explain: bool) -> None:
         volumes=server.instance.root / "persistent-volumes",
         cluster_cidr=load_or_choose(server.instance).cluster_cidr,
         sign=signer(server.pki),
+        issue=issuer(server),
         explain=explain,
     )
     manager = ControllerManager(client, options=options)
@@ -96,13 +125,14 @@ async def run_workers(server: "ApiServer", explain: bool) -> None:
 @click.option("--run", type=click.Path(), help="Runtime directory.")
 @click.option("--api-port", type=int, default=0, help="Port of the Kubernetes API.")
 @click.option("--explain", is_flag=True, help="Log every decision of every controller.")
+@click.option("--audit-log", is_flag=True, help="Note every request in log/audit.log.")
 @click.option("--verbose", is_flag=True, help="Log more.")
-def main(root: str | None, run: str | None, api_port: int, explain: bool, verbose: bool) -> None:
+def main(root: str | None, run: str | None, api_port: int, explain: bool, audit_log: bool, verbose: bool) -> None:
     """The cluster's API server, scheduler and controllers. Normally started by `wherry up`."""
     instance = open_instance(root, run)
     process.set_up_logging(instance, "wherry-server", verbose)
 
     async def body(stop: asyncio.Event) -> None:
-        await serve(instance, stop, api_port, explain)
+        await serve(instance, stop, api_port, explain, audit_log)
 
     sys.exit(process.run(body))

@@ -3,6 +3,10 @@
 Each simulated node registers, renews its lease and answers for its pods (they "run" as soon as they are bound), all
 over the real API server, scheduler and controllers of a running instance. The nodes say what they are: their names
 begin with `simulated-`, they carry the label wherry.io/simulated=true, and a taint keeps everybody else's pods away.
+
+What is measured: the nodes are registered closed (a second taint), the pods are created and found to be unschedulable,
+then all nodes are opened at once. From there on it is counted how fast the pods are bound. Simulated kubelets say of
+each pod at once that it runs, over the same API.
 """
 
 import asyncio
@@ -16,15 +20,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherry.cli.process import innermost
+from wherry.cli.simulated import (
+    HIGH,
+    LABEL,
+    LOW,
+    NAMESPACE,
+    PER_NODE,
+    TAINTS,
+    micro_time,
+    node_name,
+    running_status,
+    simulated_node,
+    simulated_pod,
+)
+from wherry.cli.state import no_cluster
 from wherry.host.instance import Instance
 
 if TYPE_CHECKING:
     from wherry.client.http import HttpClient
     from wherry.schema.resource import Object, Resource
 
-PREFIX = "simulated-"
-LABEL = "wherry.io/simulated"
-NAMESPACE = "simulation"
 IN_FLIGHT = 32
 """Requests under way at once: more only wait inside the server."""
 LEASE_AHEAD = 3600.0
@@ -37,6 +52,8 @@ class Progress:
     """What the watch has shown so far. Times are of time.monotonic()."""
 
     bound: dict[str, float] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    gone: int = 0
     running: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -46,9 +63,9 @@ class Progress:
 @click.option("--pods", type=click.IntRange(0), default=0, help="How many pods to create and measure.")
 @click.option(
     "--shape",
-    type=click.Choice(["plain", "spread", "anti-affinity"]),
+    type=click.Choice(["plain", "spread", "anti-affinity", "preemption"]),
     default="plain",
-    help="What the pods ask for beside cpu and memory.",
+    help="What the pods ask for beside cpu and memory; preemption: room on nodes that are full of less important ones.",
 )
 @click.option("--zones", type=click.IntRange(1), default=3, help="Over how many zones the nodes are spread.")
 @click.option("--timeout", type=float, default=600.0, help="Give up after so many seconds.")
@@ -59,8 +76,8 @@ def simulate(
     instance: Instance, nodes: int, pods: int, shape: str, zones: int, timeout: float, keep: bool, as_json: bool
 ) -> None:
     """Register simulated nodes, create pods for them, and measure how fast the pods are scheduled."""
-    if not instance.kubeconfig.exists():
-        raise click.ClickException(f"no cluster runs at {instance.root}: start it with `wherry up`")
+    if refusal := no_cluster(instance):
+        raise click.ClickException(refusal)
     from wherry.schema.errors import ApiError
 
     simulation = Simulation(instance, nodes, pods, shape, zones)
@@ -117,42 +134,83 @@ class Simulation:
         say(f"{self.nodes} nodes registered in {registering:.1f} s ({self.nodes / registering:.0f}/s)")
         found: dict[str, Any] = {"nodes": self.nodes, "nodes_per_second": round(self.nodes / registering, 1)}
         if not self.pods:
+            await self._open_nodes(client)
             return found
         await self._make_namespace(client)
         kubelets = asyncio.create_task(self._kubelets(client))
         try:
             await self._follow_started(client)
-            begin = time.monotonic()
-            await in_parallel(self._create_pod(client, number) for number in range(self.pods))
-            creating = time.monotonic() - begin
-            say(f"{self.pods} pods created in {creating:.1f} s ({self.pods / creating:.0f}/s)")
-            await self._wait(lambda: len(self.progress.bound) >= self.pods)
-            times = sorted(self.progress.bound.values())
-            whole = times[-1] - begin
-            await self._wait(lambda: self.progress.running >= self.pods)
-            running = time.monotonic() - begin
+            if self.shape == "preemption":
+                await self._make_classes(client)
+                found["filling"] = await self._closed_then_bound(client, "low", self.nodes * PER_NODE, say)
+                return found | await self._preempt(client, say)
+            return found | await self._closed_then_bound(client, self.shape, self.pods, say)
         finally:
             kubelets.cancel()
             self._watch.cancel()
             await asyncio.gather(kubelets, self._watch, return_exceptions=True)
-        found |= {
-            "pods": self.pods,
-            "shape": self.shape,
-            "created_per_second": round(self.pods / creating, 1),
-            "bound_per_second": round(self.pods / whole, 1),
+
+    async def _closed_then_bound(
+        self, client: "HttpClient", shape: str, pods: int, say: Callable[[str], None]
+    ) -> dict[str, Any]:
+        """Pods wait while the nodes are closed; how fast they are bound once the nodes are open."""
+        seen = self.progress
+        creating = await self._create_pods(client, shape, pods)
+        say(f"{pods} pods created in {creating:.1f} s ({pods / creating:.0f}/s)")
+        await self._wait(lambda: len(seen.refused) >= pods)
+        say("All are pending. Opening the nodes …")
+        begin = time.monotonic()
+        await self._open_nodes(client)
+        opened = time.monotonic()
+        early = len(seen.bound)
+        await self._wait(lambda: len(seen.bound) >= pods)
+        times = sorted(seen.bound.values())
+        whole = times[-1] - begin
+        await self._wait(lambda: seen.running >= pods)
+        running = time.monotonic() - begin
+        say(
+            f"nodes opened in {opened - begin:.1f} s, all pods bound after {whole:.1f} s ({pods / whole:.0f}/s), "
+            f"running after {running:.1f} s"
+        )
+        found = {
+            "pods": pods,
+            "shape": shape,
+            "created_per_second": round(pods / creating, 1),
+            "bound_per_second": round(pods / whole, 1),
             "bound_per_second_best_10_s": round(best_rate(times, 10.0), 1),
-            "running_per_second": round(self.pods / running, 1),
+            "running_per_second": round(pods / running, 1),
+            "seconds_to_open": round(opened - begin, 2),
             "seconds_to_all_bound": round(whole, 2),
         }
-        say(f"all bound after {whole:.1f} s ({self.pods / whole:.0f}/s), all running after {running:.1f} s")
+        if early < pods:
+            found["bound_per_second_once_open"] = round((pods - early) / (times[-1] - opened), 1)
         return found
+
+    async def _preempt(self, client: "HttpClient", say: Callable[[str], None]) -> dict[str, Any]:
+        """Each pod takes the place of three less important ones of a full cluster."""
+        seen = self.progress
+        full = len(seen.bound)
+        begin = time.monotonic()
+        creating = await self._create_pods(client, "high", self.pods)
+        say(f"{self.pods} important pods created in {creating:.1f} s ({self.pods / creating:.0f}/s)")
+        await self._wait(lambda: len(seen.bound) >= full + self.pods)
+        whole = max(seen.bound.values()) - begin
+        say(f"all bound after {whole:.1f} s ({self.pods / whole:.0f}/s); {seen.gone} pods preempted")
+        return {
+            "pods": self.pods,
+            "shape": self.shape,
+            "bound_per_second": round(self.pods / whole, 1),
+            "preempted": seen.gone,
+            "preempted_per_second": round(seen.gone / whole, 1),
+            "seconds_to_all_bound": round(whole, 2),
+        }
 
     # Nodes.
 
     async def _register(self, client: "HttpClient", number: int) -> None:
         from wherry.schema.builtin import LEASES, NODES
 
-        node = simulated_node(number, self.zones)
+        node = simulated_node(number, self.zones, 4 if self.shape == "preemption" else 32)
         name = node["metadata"]["name"]
         await created(client, NODES, node)
         # The status is a subresource: what creation carried of it was dropped.
@@ -162,6 +220,12 @@ class Simulation:
             "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": micro_time(LEASE_AHEAD)},
         }
         await created(client, LEASES, lease, "kube-node-lease")
+
+    async def _open_nodes(self, client: "HttpClient") -> None:
+        from wherry.schema.builtin import NODES
+
+        patch = {"spec": {"taints": TAINTS}}
+        await in_parallel(client.patch(NODES, node_name(number), patch) for number in range(self.nodes))
 
     # Pods.
 
@@ -177,10 +241,19 @@ class Simulation:
             except NotFound:
                 await asyncio.sleep(0.05)
 
-    async def _create_pod(self, client: "HttpClient", number: int) -> None:
+    async def _make_classes(self, client: "HttpClient") -> None:
+        from wherry.schema.builtin import PRIORITY_CLASSES
+
+        for name, value in ((LOW, -10), (HIGH, 10)):
+            await created(client, PRIORITY_CLASSES, {"metadata": {"name": name}, "value": value})
+
+    async def _create_pods(self, client: "HttpClient", shape: str, pods: int) -> float:
+        """Returns the seconds it took."""
         from wherry.schema.builtin import PODS
 
-        await client.create(PODS, simulated_pod(number, self.shape), NAMESPACE)
+        begin = time.monotonic()
+        await in_parallel(client.create(PODS, simulated_pod(number, shape), NAMESPACE) for number in range(pods))
+        return time.monotonic() - begin
 
     async def _follow_started(self, client: "HttpClient") -> None:
         from wherry.client.informer import Informer
@@ -192,9 +265,15 @@ class Simulation:
         await informer.synced.wait()
 
     def _pod_changed(self, old: "Object | None", new: "Object | None") -> None:
-        if new is None or not new["spec"].get("nodeName"):
+        if new is None:
+            self.progress.gone += 1
             return
         name = new["metadata"]["name"]
+        if not new["spec"].get("nodeName"):
+            if (new.get("status") or {}).get("conditions"):
+                self.progress.refused.add(name)
+                self.progress.changed.set()
+            return
         if name not in self.progress.bound:
             self.progress.bound[name] = time.monotonic()
             self._bound.put_nowait(new)
@@ -231,7 +310,7 @@ class Simulation:
     # The end.
 
     async def _clean(self, client: "HttpClient") -> None:
-        from wherry.schema.builtin import LEASES, NAMESPACES, NODES, PODS
+        from wherry.schema.builtin import LEASES, NAMESPACES, NODES, PODS, PRIORITY_CLASSES
         from wherry.schema.errors import NotFound
 
         async def remove(resource: "Resource", name: str, namespace: str | None) -> None:
@@ -242,6 +321,8 @@ class Simulation:
             listed = await client.list(resource, namespace, label_selector=f"{LABEL}=true")
             await in_parallel(remove(resource, one["metadata"]["name"], namespace) for one in listed.items)
         await remove(NAMESPACES, NAMESPACE, None)
+        for name in (LOW, HIGH):
+            await remove(PRIORITY_CLASSES, name, None)
 
 
 async def created(client: "HttpClient", resource: "Resource", obj: "Object", namespace: str | None = None) -> None:
@@ -252,9 +333,9 @@ async def created(client: "HttpClient", resource: "Resource", obj: "Object", nam
         await client.create(resource, obj, namespace)
 
 
-async def in_parallel(work: Iterable[Awaitable[None]]) -> None:
+async def in_parallel(work: Iterable[Awaitable[object]]) -> None:
     """Run all, `IN_FLIGHT` at once; the first error ends it."""
-    rest: Iterator[Awaitable[None]] = iter(work)
+    rest: Iterator[Awaitable[object]] = iter(work)
 
     async def take() -> None:
         for one in rest:
@@ -263,106 +344,6 @@ async def in_parallel(work: Iterable[Awaitable[None]]) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(IN_FLIGHT):
             group.create_task(take())
-
-
-def simulated_node(number: int, zones: int) -> "Object":
-    """A Ready node of 32 cores and 128 GiB for 110 pods; zones in turn."""
-    name = f"{PREFIX}{number:05d}"
-    now = seconds_time()
-    ready = {
-        "type": "Ready",
-        "status": "True",
-        "reason": "Simulated",
-        "message": "simulated node: runs no containers",
-        "lastHeartbeatTime": now,
-        "lastTransitionTime": now,
-    }
-    room = {"cpu": "32", "memory": "128Gi", "pods": "110", "ephemeral-storage": "500Gi"}
-    return {
-        "metadata": {
-            "name": name,
-            "labels": {
-                LABEL: "true",
-                "kubernetes.io/hostname": name,
-                "kubernetes.io/os": "linux",
-                "kubernetes.io/arch": "amd64",
-                "topology.kubernetes.io/zone": f"zone-{number % zones}",
-            },
-        },
-        # A range of its own (RFC 6598's), so that it takes none of the cluster's few.
-        "spec": {
-            "podCIDR": pod_range(number),
-            "podCIDRs": [pod_range(number)],
-            "taints": [{"key": LABEL, "effect": "NoSchedule"}],
-        },
-        "status": {
-            "capacity": room,
-            "allocatable": room,
-            "conditions": [ready],
-            "addresses": [{"type": "Hostname", "address": name}],
-            "nodeInfo": {"kubeletVersion": "simulated", "operatingSystem": "linux", "architecture": "amd64"},
-        },
-    }
-
-
-def pod_range(number: int) -> str:
-    first = (100 << 24) + (64 << 16) + number * 64
-    return f"{first >> 24}.{first >> 16 & 255}.{first >> 8 & 255}.{first & 255}/26"
-
-
-def simulated_pod(number: int, shape: str) -> "Object":
-    """A pod that only simulated nodes may run. Those of a hundred in a row form one application."""
-    labels = {LABEL: "true", "app": f"app-{number // 100}"}
-    spec: dict[str, Any] = {
-        "terminationGracePeriodSeconds": 0,
-        "nodeSelector": {LABEL: "true"},
-        "tolerations": [{"key": LABEL, "operator": "Exists"}],
-        "containers": [
-            {"name": "none", "image": "simulated", "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}}}
-        ],
-    }
-    same = {"matchLabels": {"app": labels["app"]}}
-    if shape == "spread":
-        spec["topologySpreadConstraints"] = [
-            {
-                "maxSkew": 1,
-                "topologyKey": "topology.kubernetes.io/zone",
-                "whenUnsatisfiable": "DoNotSchedule",
-                "labelSelector": same,
-            }
-        ]
-    elif shape == "anti-affinity":
-        term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": same}
-        spec["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
-    return {"metadata": {"name": f"{PREFIX}{number}", "labels": labels}, "spec": spec}
-
-
-def running_status(pod: "Object", number: int) -> dict[str, Any]:
-    """What a kubelet would say once the pod's container runs; the address is of no network (RFC 2544's range)."""
-    now = seconds_time()
-    address = f"198.{18 + number // 65536 % 2}.{number // 256 % 256}.{number % 256}"
-    conditions = [
-        {"type": type, "status": "True", "lastTransitionTime": now}
-        for type in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
-    ]
-    return {
-        "phase": "Running",
-        "podIP": address,
-        "podIPs": [{"ip": address}],
-        "startTime": now,
-        "conditions": conditions,
-        "containerStatuses": [
-            {
-                "name": "none",
-                "image": "simulated",
-                "imageID": "",
-                "ready": True,
-                "started": True,
-                "restartCount": 0,
-                "state": {"running": {"startedAt": now}},
-            }
-        ],
-    }
 
 
 def best_rate(times: list[float], window: float) -> float:
@@ -375,11 +356,3 @@ def best_rate(times: list[float], window: float) -> float:
             first += 1
         best = max(best, last - first + 1)
     return best / window
-
-
-def seconds_time() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def micro_time(ahead: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(time.time() + ahead))

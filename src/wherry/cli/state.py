@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from wherry.cli import hints
 from wherry.cli.supervisor import process_start_time
 from wherry.host.instance import Instance
 
@@ -73,6 +74,20 @@ def memory_kib(pid: int) -> int:
     except (OSError, ValueError):
         return 0
     return 0
+
+
+def start_command(instance: Instance) -> str:
+    """What starts this instance."""
+    return hints.up(str(instance.root), str(instance.run))
+
+
+def no_cluster(instance: Instance) -> str | None:
+    """The sentence to say when this instance's cluster cannot be asked, or None when it can."""
+    if not instance.kubeconfig.exists():
+        return f"no cluster runs at {instance.root}. Start it with: {start_command(instance)}"
+    if not os.access(instance.kubeconfig, os.R_OK):
+        return f"{instance.kubeconfig} is root's: run the command with sudo"
+    return None
 
 
 def need_root(what: str) -> str | None:

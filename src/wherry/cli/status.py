@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from wherry.cli.state import memory_kib, read_state
+from wherry.cli.state import memory_kib, read_state, start_command
 from wherry.host.instance import Instance
 
 TIMEOUT = 5.0
@@ -81,7 +81,7 @@ def status(instance: Instance) -> None:
     state = read_state(instance)
     click.echo(f"Instance {instance.id}: root {instance.root}, run {instance.run}")
     if not state.any_alive:
-        click.echo("Wherry is not running. Start it with: wherry up")
+        click.echo(f"Wherry is not running. Start it with: {start_command(instance)}")
         raise SystemExit(3)
     problems = []
     if not state.pid:
@@ -106,6 +106,8 @@ def status(instance: Instance) -> None:
             f"Engine         {instance.docker_socket}: {info['ContainersRunning']} of {info['Containers']} containers "
             f"running, {info['Images']} images"
         )
+    except PermissionError:
+        problems.append(f"{instance.docker_socket} is root's: run the command with sudo to see more")
     except (OSError, http.client.HTTPException, ValueError) as error:
         problems.append(f"the engine does not answer on {instance.docker_socket}: {error}")
     if state.process("wherry-server"):

@@ -29,7 +29,7 @@ def commands(
         return [("wherry-node", [*node, "--engine-only"])]
     server = [str(binary / "wherry-server"), *places]
     for name, value in options.items():
-        server += [f"--{name}", value]
+        server += [f"--{name}", value] if value else [f"--{name}"]
     return [("wherry-server", server), ("wherry-node", node)]
 
 
@@ -132,6 +132,7 @@ def choose_etcd(
     "--tcp", metavar="HOST:PORT", help="Also serve the Docker API there (loopback, or with TLS client certificates)."
 )
 @click.option("--api-port", type=int, metavar="PORT", help="Port of the Kubernetes API (6443, or the next free one).")
+@click.option("--audit-log", is_flag=True, help="Note every request to the Kubernetes API in log/audit.log.")
 @click.option("--etcd", metavar="URL,…", help="Keep the cluster's data in this etcd instead of SQLite (remembered).")
 @click.option("--etcd-ca", type=click.Path(exists=True), help="CA of the etcd's certificate.")
 @click.option("--etcd-cert", type=click.Path(exists=True), help="Client certificate for the etcd.")
@@ -145,6 +146,7 @@ def up(
     engine_only: bool,
     tcp: str | None,
     api_port: int | None,
+    audit_log: bool,
     etcd: str | None,
     etcd_ca: str | None,
     etcd_cert: str | None,
@@ -158,6 +160,8 @@ def up(
     if refusal := need_root("wherry up"):
         raise click.ClickException(refusal)
     options = {"api-port": str(api_port)} if api_port else {}
+    if audit_log:
+        options["audit-log"] = ""
     processes = commands(instance, engine_only, tcp, options)
     names = [name for name, _ in processes]
     state = read_state(instance)

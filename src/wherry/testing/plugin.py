@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunningWherry:
-    """A started instance. `env` is the environment in which docker and kubectl find it."""
+    """A started instance. `env` is the environment in which docker and kubectl find it (`wherry.testing.clients`)."""
 
     instance: Instance
     env: dict[str, str]
@@ -80,12 +80,12 @@ async def wherry_engine(wherry_instances: "TestInstances") -> "AsyncIterator[Eng
 
 def start(instance: Instance, *options: str) -> RunningWherry:
     """`wherry up` on an instance; raises AssertionError with its output when it fails."""
-    from wherry.cli.env import variables
+    from wherry.testing.clients import environment
     from wherry.testing.instances import wherry
 
     up = wherry(instance, "up", *options)
     assert up.returncode == 0, up.stdout + up.stderr
-    return RunningWherry(instance, {**os.environ, **variables(instance)})
+    return RunningWherry(instance, environment(instance))
 
 
 def stop(instance: Instance) -> None:

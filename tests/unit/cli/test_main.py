@@ -35,7 +35,8 @@ def test_a_wrong_verb_is_named() -> None:
 def test_status_when_nothing_runs(tmp_path: Path) -> None:
     code, output = run(tmp_path, "status")
     assert code == 3
-    assert "Wherry is not running. Start it with: wherry up" in output
+    start = f"sudo wherry --root {tmp_path}/root --run {tmp_path}/run up"
+    assert f"Wherry is not running. Start it with: {start}\n" in output
 
 
 def test_up_without_root_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,26 +5,26 @@ import ipaddress
 
 import pytest
 
-from wherry.cli import simulate
+from wherry.cli import simulate, simulated
 from wherry.cli.process import innermost
 
 
 def test_a_simulated_node_says_so_and_keeps_others_away() -> None:
-    node = simulate.simulated_node(7, zones=3)
+    node = simulated.simulated_node(7, zones=3)
     assert node["metadata"]["name"] == "simulated-00007"
     assert node["metadata"]["labels"]["topology.kubernetes.io/zone"] == "zone-1"
-    assert node["spec"]["taints"] == [{"key": "wherry.io/simulated", "effect": "NoSchedule"}]
+    assert [taint["key"] for taint in node["spec"]["taints"]] == ["wherry.io/simulated", "wherry.io/simulated-closed"]
 
 
 def test_every_node_has_a_range_of_its_own() -> None:
-    ranges = [ipaddress.ip_network(simulate.pod_range(number)) for number in (0, 1, 1023, 1024, 19_999)]
+    ranges = [ipaddress.ip_network(simulated.pod_range(number)) for number in (0, 1, 1023, 1024, 19_999)]
     assert all(one.subnet_of(ipaddress.ip_network("100.64.0.0/10")) for one in ranges)  # type: ignore[arg-type]
     assert len(set(ranges)) == len(ranges)
 
 
 @pytest.mark.parametrize("shape", ["plain", "spread", "anti-affinity"])
 def test_pods_only_run_on_simulated_nodes(shape: str) -> None:
-    spec = simulate.simulated_pod(3, shape)["spec"]
+    spec = simulated.simulated_pod(3, shape)["spec"]
     assert spec["nodeSelector"] == {"wherry.io/simulated": "true"}
     assert ("topologySpreadConstraints" in spec) == (shape == "spread")
     assert ("affinity" in spec) == (shape == "anti-affinity")

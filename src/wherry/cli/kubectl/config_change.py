@@ -81,9 +81,9 @@ def run(session: Session) -> int:
     return _set(session, found, verb, arguments)
 
 
-def _one(arguments: list[str], noun: str = "") -> str:
+def _one(arguments: list[str]) -> str:
     if len(arguments) != 1:
-        raise UsageError(f"Unexpected args: {arguments}" if arguments else "exactly one NAME is required" + noun)
+        raise UsageError(f"Unexpected args: [{' '.join(arguments)}]")
     return arguments[0]
 
 
@@ -120,7 +120,7 @@ def _delete(found: list[File], noun: str, arguments: list[str]) -> int:
 
 def _rename(found: list[File], arguments: list[str]) -> int:
     if len(arguments) != 2:
-        raise UsageError(f"Unexpected args: {arguments}")
+        raise UsageError(f"Unexpected args: [{' '.join(arguments)}]")
     old, new = arguments
     file = _holding(found, "contexts", old)
     entry = file.find("contexts", old)
@@ -162,6 +162,8 @@ def _set_context(session: Session, found: list[File], arguments: list[str]) -> i
         if not current:
             raise KubectlError("no current context is set")
         name = current
+    elif not arguments:
+        raise KubectlError("you must specify a non-empty context name or --current")
     else:
         name = _one(arguments)
     file, value, exists = _entry(found, "contexts", name)
@@ -219,12 +221,22 @@ def _set_cluster(session: Session, found: list[File], arguments: list[str]) -> i
 
 def _set_credentials(session: Session, found: list[File], arguments: list[str]) -> int:
     options = session.options
-    name = _one(arguments)
+    if len(arguments) != 1:
+        raise UsageError(f"unexpected args: [{' '.join(arguments)}]")
+    name = arguments[0]
     file, value, _ = _entry(found, "users", name)
     for flag in ("token", "username", "password"):
         if flag in options.changed:
             _assign(value, flag, options[flag])
+    # One way to sign in takes the place of another.
+    basic = {"username", "password"} & set(options.changed)
     if "token" in options.changed:
+        value.pop("tokenFile", None)
+        if not basic:
+            value.pop("username", None)
+            value.pop("password", None)
+    elif basic:
+        value.pop("token", None)
         value.pop("tokenFile", None)
     for flag in ("client-certificate", "client-key"):
         _certificate(session, value, flag)
@@ -236,7 +248,7 @@ def _set_credentials(session: Session, found: list[File], arguments: list[str]) 
 def _set(session: Session, found: list[File], verb: str, arguments: list[str]) -> int:
     """`set users.me.token abc`, `unset current-context`."""
     if len(arguments) != (2 if verb == "set" else 1):
-        raise UsageError(f"Unexpected args: {arguments}")
+        raise UsageError(f"Unexpected args: [{' '.join(arguments)}]")
     words = arguments[0].split(".")
     section = words[0]
     if section not in SECTIONS:
@@ -259,6 +271,9 @@ def _set(session: Session, found: list[File], verb: str, arguments: list[str]) -
         name, key = ".".join(words[1:-1]), words[-1]
         if verb == "unset" and any(one.find(section, ".".join(words[1:])) for one in found):
             name, key = ".".join(words[1:]), ""
+        if verb == "unset" and not any(one.find(section, name) for one in found):
+            print(f'Property "{arguments[0]}" unset.')
+            return 0
         file, value, _ = _entry(found, section, name)
         if verb == "set":
             value[key] = (

@@ -23,7 +23,7 @@ def run(session: Session) -> int:
     options = session.options
     if options.arguments:
         raise UsageError(f"unexpected arguments: [{' '.join(options.arguments)}]")
-    config = load(options)
+    config = load(options, resolve=options["flatten"])
     if not options["merge"]:
         path = files(options)[0]
         single = read(path) or {}
@@ -53,7 +53,7 @@ def run(session: Session) -> int:
         entries = [
             {
                 "name": name,
-                field: _shown(value, options["raw"] or (options["flatten"] and options["raw"]), options["flatten"]),
+                field: _shown(value, options["raw"] or options["flatten"], options["flatten"]),
             }
             for name, value in sorted(config[section].items())
         ]

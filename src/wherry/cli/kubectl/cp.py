@@ -52,7 +52,7 @@ def place(session: Session, text: str) -> Place:
 def run(session: Session) -> int:
     options = session.options
     if len(options.arguments) != 2:
-        raise UsageError("source and destination are required")
+        raise KubectlError("source and destination are required")
     source, target = (place(session, word) for word in options.arguments)
     if source.pod and target.pod:
         raise KubectlError("one of src or dest must be a local file specification")

@@ -34,7 +34,7 @@ def run(session: Session) -> int:
     if options.arguments:
         raise UsageError(f"Unexpected args: [{' '.join(options.arguments)}]")
     if not options["filename"] and not options["kustomize"]:
-        raise KubectlError("must specify one of -f and -k")
+        raise KubectlError("must specify one of -f and -k", code=2)
     try:
         code = _diff(session)
     except KubectlError as error:

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from wherry.cli.kubectl import remote
-from wherry.cli.kubectl.errors import KubectlError, UsageError
+from wherry.cli.kubectl.errors import KubectlError
 from wherry.cli.kubectl.flags import Flag
 from wherry.cli.kubectl.pods import container_of, one_pod
 from wherry.cli.kubectl.session import FILES, Session
@@ -30,7 +30,7 @@ def run(session: Session) -> int:
     options = session.options
     arguments = options.arguments
     if not arguments or (options.dash_at == 0 and not options["filename"]):
-        raise UsageError("pod, type/name or --filename must be specified")
+        raise KubectlError("pod, type/name or --filename must be specified")
     if options.dash_at < 0 and len(arguments) > 1:
         raise KubectlError(
             "exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- [COMMAND] instead"

@@ -26,7 +26,7 @@ Schema = dict[str, Any]
 def run(session: Session) -> int:
     options = session.options
     if not options.arguments:
-        raise UsageError(
+        raise KubectlError(
             'You must specify the type of resource to explain. Use "kubectl api-resources" for a '
             "complete list of supported resources."
         )

@@ -7,6 +7,7 @@ KUBECONFIG the first that sets something wins; relative paths are relative to th
 import os
 from typing import Any
 
+from wherry.cli import hints
 from wherry.cli.kubectl.errors import KubectlError
 from wherry.cli.kubectl.flags import Options
 
@@ -26,7 +27,7 @@ def files(options: Options) -> list[str]:
     # The program `kubectl` of an instance knows its instance: that is meant where nothing else is configured.
     root = os.environ.get("WHERRY_ROOT", "")
     instance = os.path.join(root, "kubeconfig")
-    return [instance] if root and not os.path.exists(own) and os.path.exists(instance) else [own]
+    return [instance] if root and not os.path.exists(own) else [own]
 
 
 def read(path: str) -> Config | None:
@@ -37,18 +38,13 @@ def read(path: str) -> Config | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        closed = isinstance(error, PermissionError) and hints.cluster([path])
         raise KubectlError(
             f'error loading config file "{path}": open {path}: {(error.strerror or "").lower()}'
+            + ("\nIt is root's: run the command with sudo" if closed else "")
         ) from error
-    config: Any
-    if text.lstrip()[:1] == b"{":
-        import json
-
-        try:
-            config = json.loads(text)
-        except ValueError as error:
-            raise KubectlError(f'error loading config file "{path}": {error}') from error
-    else:
+    config: Any = _json(text)
+    if config is None:
         import yaml
 
         try:
@@ -62,8 +58,23 @@ def read(path: str) -> Config | None:
     return config
 
 
-def load(options: Options) -> Config:
-    """All files merged: `clusters`, `users` and `contexts` are dicts by name here; `current-context` a string."""
+def _json(text: bytes) -> Any:
+    """JSON, which costs less than YAML; None when the text is none."""
+    if text.lstrip()[:1] != b"{":
+        return None
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def load(options: Options, *, resolve: bool = True) -> Config:
+    """All files merged: `clusters`, `users` and `contexts` are dicts by name here; `current-context` a string.
+
+    `resolve` makes the paths in them absolute.
+    """
     paths = files(options)
     merged: Config = {"clusters": {}, "users": {}, "contexts": {}, "current-context": ""}
     for path in paths:
@@ -79,7 +90,7 @@ def load(options: Options) -> Config:
                 if not isinstance(entry, dict) or entry.get("name") in merged[section]:
                     continue
                 value = dict(entry.get(field) or {})
-                for key in _PATHS:
+                for key in _PATHS if resolve else ():
                     if value.get(key) and not os.path.isabs(value[key]):
                         value[key] = os.path.join(base, value[key])
                 merged[section][entry.get("name")] = value
@@ -105,7 +116,8 @@ class Access:
         self.namespace: str = (
             options.shared("namespace") or context.get("namespace") or _own_namespace(config) or "default"
         )
-        self.server: str = str(options.shared("server") or self.cluster.get("server") or _in_cluster(config, self))
+        server = options.shared("server") or self.cluster.get("server") or _in_cluster(config, self, options)
+        self.server: str = str(server)
         if not self.server.startswith(("http://", "https://")):
             self.server = "http://" + self.server
         self.server = self.server.rstrip("/")
@@ -160,9 +172,12 @@ def _own_namespace(config: Config) -> str:
         return ""
 
 
-def _in_cluster(config: Config, access: Access) -> str:
+def _in_cluster(config: Config, access: Access, options: Options) -> str:
     """The server of the pod that we run in; localhost:8080 otherwise, as kubectl has always done."""
     if not _is_inside(config):
+        paths = files(options)
+        if hint := hints.cluster(paths):
+            raise KubectlError(f"no cluster was started here yet: there is no {paths[0]}\n{hint}")
         return "http://localhost:8080"
     access.cluster = {"certificate-authority": f"{_SERVICE_ACCOUNT}/ca.crt"}
     access.user = {"tokenFile": f"{_SERVICE_ACCOUNT}/token"}

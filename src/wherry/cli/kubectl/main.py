@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Any
 
-from wherry.cli.kubectl.errors import FlagError, KubectlError, ServerError, UsageError
+from wherry.cli.kubectl.errors import CannotConnect, KubectlError, ServerError, UsageError
 from wherry.cli.kubectl.flags import Options, parse
 
 _PACKAGE = "wherry.cli.kubectl"
@@ -88,6 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
         if error.status == 404 and not (error.body.get("details") or {}).get("name"):
             _forget(words)
         return _say(error)
+    except CannotConnect as error:
+        code = _say(error)
+        if hint := _hint(words):
+            print(hint, file=sys.stderr)
+        return code
     except KubectlError as error:
         return _say(error)
     except BrokenPipeError:
@@ -104,6 +109,16 @@ def _say(error: KubectlError) -> int:
     if text:
         print(text, file=sys.stderr)
     return error.code
+
+
+def _hint(words: list[str]) -> str:
+    """What to do when the server does not answer, where it is this machine's own."""
+    from wherry.cli import hints
+    from wherry.cli.kubectl.kubeconfig import files
+
+    if any(word.startswith(("--server", "-s", "--kubeconfig")) for word in words):
+        return ""
+    return hints.cluster(files(parse([], ())))
 
 
 def _forget(words: list[str]) -> None:
@@ -138,7 +153,13 @@ def _run(words: list[str]) -> int:
 
 
 def _verb(module_name: str, command: str, before: list[str], after: list[str]) -> int:
-    module = load(module_name)
+    try:
+        return _module_verb(load(module_name), command, before, after)
+    except UsageError as error:
+        raise KubectlError(error.about(command), prefix="") from error
+
+
+def _module_verb(module: Any, command: str, before: list[str], after: list[str]) -> int:
     group: dict[str, tuple[str, str]] | None = getattr(module, "VERBS", None)
     if group is not None:
         name, first, rest = _split(after)
@@ -149,26 +170,23 @@ def _verb(module_name: str, command: str, before: list[str], after: list[str]) -
             from wherry.cli.kubectl.usage import group_help
 
             if name is not None and name not in group and not hasattr(module, "run"):
-                raise KubectlError(unknown(name, command, list(group)))
+                raise UsageError(f'unknown command "{name}"')
             print(group_help(module, command, group))
-            return 0
+            return 0 if "--help" in after or "-h" in after else 1
     from wherry.cli.kubectl.session import Session
 
-    try:
-        options: Options = parse([*before, *after], module.FLAGS)
-        if options["help"]:
-            from wherry.cli.kubectl.usage import verb_help
+    options: Options = parse([*before, *after], module.FLAGS)
+    session = Session(options, command)
+    if options["help"]:
+        from wherry.cli.kubectl.usage import verb_help
 
-            print(verb_help(module, command))
-            return 0
-        if hasattr(module, "for_command"):
-            module = module.for_command(command)
-        code = module.run(Session(options, command))
-    except FlagError as error:
-        raise KubectlError(error.about(command), prefix="") from error
-    except UsageError as error:
-        raise KubectlError(error.about(command), prefix="") from error
-    return int(code or 0)
+        print(verb_help(module, command))
+        return 0
+    if hasattr(module, "for_command"):
+        module = module.for_command(command)
+    if "dry-run" in options.changed:
+        session.dry_run  # noqa: B018 - a wrong value is told before anything is done
+    return int(module.run(session) or 0)
 
 
 def _split(words: list[str]) -> tuple[str | None, list[str], list[str]]:

@@ -2,10 +2,55 @@
 
 from typing import Any
 
-from wherry.cli.kubectl.errors import KubectlError, ServerError, UsageError, raise_all
+from wherry.cli.kubectl.errors import KubectlError, UsageError, raise_all
+from wherry.cli.kubectl.flags import Flag
 from wherry.cli.kubectl.http import MERGE_PATCH
 from wherry.cli.kubectl.selection import Found, fetch, select
-from wherry.cli.kubectl.session import Object, Session
+from wherry.cli.kubectl.session import (
+    ALL_NAMESPACES,
+    DRY_RUN,
+    FIELD_SELECTOR,
+    FILES,
+    MANAGER,
+    PRINTING,
+    SELECTOR,
+    Object,
+    Session,
+)
+
+USAGE = "[--overwrite] (-f FILENAME | TYPE NAME) KEY_1=VAL_1 ... KEY_N=VAL_N [--resource-version=version]"
+
+
+def help_text(plural: str, one: str) -> str:
+    """`one` is the word with its article."""
+    return f"Update the {plural} on a resource. `KEY=VALUE` sets {one}, `KEY-` removes it."
+
+
+def examples(verb: str, noun: str) -> str:
+    return f"""
+# Give a pod the {noun} 'unhealthy' with the value 'true'
+kubectl {verb} pods foo unhealthy=true
+
+# Remove the {noun} 'bar' if it exists
+kubectl {verb} pods foo bar-
+"""
+
+
+def flags(plural: str) -> tuple[Flag, ...]:
+    return (
+        *FILES,
+        *PRINTING,
+        SELECTOR,
+        FIELD_SELECTOR,
+        ALL_NAMESPACES,
+        DRY_RUN,
+        MANAGER,
+        Flag("all", "", "bool", False, "Select all objects of the given types in the namespace."),
+        Flag("list", "", "bool", False, f"Show the {plural} of the objects instead."),
+        Flag("local", "", "bool", False, "Change the files' objects without asking the server."),
+        Flag("overwrite", "", "bool", False, f"Allow {plural} that exist to be overwritten."),
+        Flag("resource-version", "", "str", "", "Change only when this is the object's version."),
+    )
 
 
 def edit(session: Session, field: str, noun: str, done: str) -> int:
@@ -15,15 +60,11 @@ def edit(session: Session, field: str, noun: str, done: str) -> int:
     new, removed = _changes(changes, noun)
     files = options["filename"] or options["kustomize"]
     if not files and not resources:
-        raise UsageError("one or more resources must be specified as <resource> <name> or <resource>/<name>")
+        raise KubectlError("one or more resources must be specified as <resource> <name> or <resource>/<name>")
     if not new and not removed and not options["list"]:
         raise KubectlError(f"at least one {noun} update is required")
     if options["list"] and (new or removed):
-        raise UsageError(
-            "when specifying --list, label update arguments may not be specified"
-            if noun == "label"
-            else f"when specifying --list, {noun} update arguments may not be specified"
-        )
+        raise UsageError(f"when specifying --list, {noun} update arguments may not be specified")
     local = options["local"] or session.dry_run == "client"
     errors: list[KubectlError] = []
     for found in _objects(session, resources, errors, files):
@@ -77,13 +118,13 @@ def _changes(words: list[str], noun: str) -> tuple[dict[str, str], list[str]]:
     for word in words:
         if "=" in word:
             key, _, value = word.partition("=")
-            if not key:
+            if not key or (noun == "label" and "=" in value):
                 raise KubectlError(f"invalid {noun} spec: {word}")
             new[key] = value
         elif word.endswith("-"):
             removed.append(word[:-1])
         else:
-            raise KubectlError(f"unknown {noun} spec: {word}" if noun != "label" else f"unknown label spec: {word}")
+            raise KubectlError(f"unknown {noun} spec: {word}")
     for key in removed:
         if key in new:
             raise KubectlError(
@@ -128,8 +169,6 @@ def _apply(
     said = done
     if noun == "label":
         said = "not labeled" if not patch else "unlabeled" if removed and not new else "labeled"
-        if removed and new:
-            said = "labeled"
     if local:
         meta = found.object.get("metadata") or {}
         merged = {key: value for key, value in {**own, **patch}.items() if value is not None}
@@ -139,8 +178,5 @@ def _apply(
         if options["resource-version"]:
             body["metadata"]["resourceVersion"] = options["resource-version"]
         query = session.write_query("kubectl-label" if noun == "label" else "kubectl-annotate", validate=False)
-        try:
-            result = session.http.request("PATCH", found.path, query, body, content_type=MERGE_PATCH)
-        except ServerError:
-            raise
+        result = session.http.request("PATCH", found.path, query, body, content_type=MERGE_PATCH)
     session.done(found.resource, found.name, said, result)

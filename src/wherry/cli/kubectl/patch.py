@@ -69,9 +69,12 @@ def run(session: Session) -> int:
 
 
 def _parse(text: str) -> Any:
+    """The patch as an object; text that begins as JSON and is none goes to the server, which says what is wrong."""
     try:
         return json.loads(text)
     except ValueError:
+        if text.lstrip().startswith("{"):
+            return text.encode()
         from wherry.cli.kubectl.yamlio import YamlError
         from wherry.cli.kubectl.yamlio import load as load_yaml
 
@@ -85,6 +88,8 @@ def _patch(session: Session, one: Found, patch: Any) -> None:
     options = session.options
     kind = options["type"].lower()
     if options["local"] or session.dry_run == "client":
+        if isinstance(patch, bytes):
+            raise KubectlError(f"unable to parse {json.dumps(patch.decode())}: it is not valid JSON")
         result = _locally(one, patch, kind)
         changed = result != one.object
     else:

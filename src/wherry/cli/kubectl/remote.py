@@ -96,24 +96,26 @@ def write_stderr(data: bytes) -> None:
 @contextlib.contextmanager
 def _terminal(ws: WebSocket) -> Iterator[None]:
     """Our terminal raw, its size told now and at every change."""
-
-    def tell(*_: Any) -> None:
-        try:
-            size = os.get_terminal_size(sys.stdout.fileno())
-        except OSError:
-            return
-        with contextlib.suppress(OSError):
-            ws.send(bytes((RESIZE,)) + json.dumps({"Width": size.columns, "Height": size.lines}).encode())
-
+    import queue
     import termios
     import tty
 
+    # A signal handler may not send: it comes in the middle of a read, or of another message.
+    changes: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def tell() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                size = os.get_terminal_size(sys.stdout.fileno())
+                ws.send(bytes((RESIZE,)) + json.dumps({"Width": size.columns, "Height": size.lines}).encode())
+            changes.get()
+
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
-    previous = signal.signal(signal.SIGWINCH, tell)
+    previous = signal.signal(signal.SIGWINCH, lambda *_: changes.put(None))
     try:
         tty.setraw(descriptor)
-        tell()
+        threading.Thread(target=tell, daemon=True).start()
         yield
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -35,7 +35,7 @@ def run(session: Session) -> int:
     if options.arguments:
         raise UsageError(f"Unexpected args: [{' '.join(options.arguments)}]")
     if not options["filename"] and not options["kustomize"]:
-        raise UsageError("must specify --filename to replace")
+        raise KubectlError("must specify one of -f and -k")
     if options["grace-period"] >= 0 and not options["force"]:
         raise KubectlError("--grace-period must have --force specified")
     if options["timeout"] and not options["force"]:

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from wherry.cli.kubectl.errors import KubectlError, UsageError, raise_all
+from wherry.cli.kubectl.errors import KubectlError, raise_all
 from wherry.cli.kubectl.http import STRATEGIC_PATCH
 from wherry.cli.kubectl.selection import Found, load
 from wherry.cli.kubectl.session import FILES, MANAGER, PRINTING, SELECTOR, Session
@@ -18,7 +18,7 @@ def run(session: Session) -> int:
     options = session.options
     verb = session.command.split()[-1]
     if not options.arguments and not options["filename"]:
-        raise UsageError("required resource not specified")
+        raise KubectlError("required resource not specified")
     errors: list[KubectlError] = []
     found = load(session, errors=errors, all_of_type=True)
     if not found and not errors:

@@ -1,7 +1,7 @@
 """`kubectl rollout history`."""
 
 from wherry.cli.kubectl import revisions, table
-from wherry.cli.kubectl.errors import KubectlError, UsageError
+from wherry.cli.kubectl.errors import KubectlError
 from wherry.cli.kubectl.flags import Flag
 from wherry.cli.kubectl.selection import Found, load
 from wherry.cli.kubectl.session import FILES, PRINTING, SELECTOR, Session
@@ -14,7 +14,7 @@ FLAGS = (*FILES, *PRINTING, SELECTOR, Flag("revision", "", "int", 0, "Show this 
 def run(session: Session) -> int:
     options = session.options
     if not options.arguments and not options["filename"]:
-        raise UsageError("required resource not specified")
+        raise KubectlError("required resource not specified")
     if options["revision"] < 0:
         raise KubectlError(f"revision must be a positive integer: {options['revision']}")
     for one in load(session, all_of_type=True):

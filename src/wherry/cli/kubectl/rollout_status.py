@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from wherry.cli.kubectl.errors import KubectlError, UsageError, raise_all
+from wherry.cli.kubectl.errors import KubectlError, raise_all
 from wherry.cli.kubectl.flags import Flag
 from wherry.cli.kubectl.selection import Found, load
 from wherry.cli.kubectl.session import FILES, SELECTOR, Object, Session
@@ -22,7 +22,7 @@ FLAGS = (
 def run(session: Session) -> int:
     options = session.options
     if not options.arguments and not options["filename"]:
-        raise UsageError("required resource not specified")
+        raise KubectlError("required resource not specified")
     if options["revision"] < 0:
         raise KubectlError(f"revision must be a positive integer: {options['revision']}")
     errors: list[KubectlError] = []

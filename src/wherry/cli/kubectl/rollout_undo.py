@@ -3,7 +3,7 @@
 from typing import Any
 
 from wherry.cli.kubectl import revisions
-from wherry.cli.kubectl.errors import KubectlError, UsageError, raise_all
+from wherry.cli.kubectl.errors import KubectlError, raise_all
 from wherry.cli.kubectl.flags import Flag
 from wherry.cli.kubectl.http import JSON_PATCH, STRATEGIC_PATCH
 from wherry.cli.kubectl.selection import Found, load
@@ -17,7 +17,7 @@ FLAGS = (*FILES, *PRINTING, SELECTOR, DRY_RUN, Flag("to-revision", "", "int", 0,
 def run(session: Session) -> int:
     options = session.options
     if not options.arguments and not options["filename"]:
-        raise UsageError("required resource not specified")
+        raise KubectlError("required resource not specified")
     errors: list[KubectlError] = []
     for one in load(session, errors=errors, all_of_type=True):
         try:

@@ -64,13 +64,13 @@ def run(session: Session) -> int:
     if options["tty"] and not options["stdin"]:
         raise KubectlError("-i/--stdin is required for containers with -t/--tty=true")
     if options["rm"] and not attach:
-        raise KubectlError("--rm should only be used for attached containers")
+        raise UsageError("--rm should only be used for attached containers")
     if attach and session.dry_run != "none":
         raise KubectlError(
             "--dry-run=[server|client] can't be used with attached containers options (--attach, --stdin, or --tty)"
         )
     if options["restart"] not in ("Always", "OnFailure", "Never"):
-        raise KubectlError(f"invalid restart policy: {options['restart']}")
+        raise UsageError(f"invalid restart policy: {options['restart']}")
     if options["expose"] and not options["port"]:
         raise KubectlError("--port must be set when exposing a service")
     pod = _overridden(session, _pod(session, name, words))

@@ -90,8 +90,6 @@ class Session:
                 '--dry-run flag without a value was specified. A value must be set: "none", "server", or "client".'
             )
         if value not in ("none", "client", "server"):
-            if value in ("true", "false"):
-                raise KubectlError(f'Invalid dry-run value ({value}). Must be "none", "server", or "client".')
             raise KubectlError(f'Invalid dry-run value ({value}). Must be "none", "server", or "client".')
         return value
 

@@ -51,7 +51,7 @@ def run(session: Session) -> int:
     if options["from"]:
         new += _references(session)
     if not new and not removed and not options["list"]:
-        raise KubectlError("at least one environment variable must be provided")
+        return 0
     found = pod_specs.objects(session, resources)
     if options["list"]:
         for one in found:

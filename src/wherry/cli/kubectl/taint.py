@@ -43,7 +43,7 @@ def run(session: Session) -> int:
         raise KubectlError(f"invalid resource type {kind}, only node types are supported")
     names = ([name] if slash else []) + [word.partition("/")[2] or word for word in resources[1:]]
     if not changes:
-        raise UsageError("at least one taint update is required")
+        raise KubectlError("at least one taint update is required")
     if not names and not options["all"] and not options["selector"]:
         raise UsageError("at least one resource name must be specified since 'all' parameter is not set")
     new, removed = _parse(changes)

@@ -2,6 +2,9 @@
 
 import base64
 import os
+import select
+import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -12,6 +15,49 @@ from wherry.cli.kubectl.http import HTTP, Wire, check
 BINARY, CLOSE, PING, PONG = 2, 8, 9, 10
 
 
+class SharedSocket:
+    """A socket that one thread reads while others write.
+
+    OpenSSL's connection may be used by one thread at a time, and not by a signal handler in the middle of a call: no
+    call blocks while the lock is held.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._lock = threading.Lock()
+
+    def recv(self, size: int) -> bytes:
+        while True:
+            try:
+                with self._lock:
+                    return self._socket.recv(size)
+            except (ssl.SSLWantReadError, BlockingIOError):
+                self._wait(select.POLLIN)
+            except ssl.SSLWantWriteError:
+                self._wait(select.POLLOUT)
+
+    def sendall(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                with self._lock:
+                    view = view[self._socket.send(view) :]
+            except (ssl.SSLWantWriteError, BlockingIOError):
+                self._wait(select.POLLOUT)
+            except ssl.SSLWantReadError:
+                # The reader may take what is waited for here.
+                self._wait(select.POLLIN, 50)
+
+    def _wait(self, event: int, milliseconds: int | None = None) -> None:
+        poll = select.poll()
+        poll.register(self._socket, event)
+        poll.poll(milliseconds)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
 class WebSocket:
     """An open connection. One thread may receive while others send."""
 
@@ -19,7 +65,7 @@ class WebSocket:
         self.wire = wire
         self.protocol = protocol
         self._lock = threading.Lock()
-        wire.socket.settimeout(None)
+        wire.socket = SharedSocket(wire.socket)  # type: ignore[assignment]
 
     def send(self, data: bytes, opcode: int = BINARY) -> None:
         length = len(data)

@@ -58,11 +58,14 @@ def test_nobody_home_says_how_to_start(monkeypatch, capsys, tmp_path):
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("WHERRY_ROOT", raising=False)
     monkeypatch.setenv("WHERRY_RUN", str(tmp_path))
+    monkeypatch.setattr("wherry.cli.hints.OTHER_SOCKET", str(tmp_path / "other.sock"))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     assert run(["ps"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         f"Cannot connect to the Docker daemon at unix://{tmp_path}/docker.sock. Is the docker daemon running?",
-        "Start it with: sudo wherry up",
+        f"Start it with: sudo wherry --root /var/lib/wherry --run {tmp_path} up",
     ]
 
 

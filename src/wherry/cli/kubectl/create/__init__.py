@@ -63,7 +63,7 @@ def run(session: Session) -> int:
     if options.arguments:
         raise UsageError(f"Unexpected args: [{' '.join(options.arguments)}]")
     if not options["filename"] and not options["kustomize"]:
-        raise UsageError("must specify one of -f and -k")
+        raise KubectlError("must specify one of -f and -k")
     errors: list[KubectlError] = []
     documents = read(options)
     if options["edit"]:
