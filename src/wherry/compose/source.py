@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from wherry.compose.errors import ComposeError
+from wherry.host import yaml_bounds
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -100,6 +101,7 @@ def parse(text: str, file: Path) -> Iterator[Source]:
     """Every document of a file, each as a Source. Raises ComposeError with the line of a syntax error."""
     loader = _Loader(text)
     try:
+        yaml_bounds.check(text)
         while loader.check_node():
             node = loader.get_node()
             yield _Builder(file).source(node)

@@ -1,9 +1,10 @@
 """`config --variables`: which variables the files name, and what stands in for those that are not set."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-_FORM = re.compile(r"(?<!\$)(?:\$\$)*\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-?+])([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
+_START = re.compile(r"\$(?:(\$)|\{([A-Za-z_][A-Za-z0-9_]*)(:?[-?+])?|([A-Za-z_][A-Za-z0-9_]*))")
 
 
 def rows(files: list[Path]) -> list[list[str]]:
@@ -17,17 +18,38 @@ def rows(files: list[Path]) -> list[list[str]]:
         except OSError as error:
             raise ComposeError(f"open {path}: {error.strerror}") from None
         for line in text.splitlines():
-            if line.lstrip().startswith("#"):
-                continue
-            for braced, operator, word, bare in _FORM.findall(line):
-                kind = operator[-1:]
-                found.setdefault(
-                    braced or bare,
-                    [
-                        braced or bare,
-                        "true" if kind == "?" else "false",
-                        word if kind == "-" else "",
-                        word if kind == "+" else "",
-                    ],
-                )
+            if not line.lstrip().startswith("#"):
+                for row in named(line):
+                    found.setdefault(row[0], row)
     return [["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"], *(found[name] for name in sorted(found))]
+
+
+def named(text: str) -> Iterator[list[str]]:
+    """The rows of all variables in a text, those in another's default or alternative too."""
+    position = 0
+    while match := _START.search(text, position):
+        position = match.end()
+        escaped, braced, operator, bare = match.groups()
+        if escaped:
+            continue
+        kind, word = (operator or "")[-1:], ""
+        if kind:
+            position = _closing_brace(text, match.end())
+            word = text[match.end() : position]
+        yield [
+            braced or bare,
+            "true" if kind == "?" else "false",
+            word if kind == "-" else "",
+            word if kind == "+" else "",
+        ]
+        yield from named(word)
+
+
+def _closing_brace(text: str, position: int) -> int:
+    depth = 0
+    while position < len(text):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth < 0:
+            break
+        position += 1
+    return position
