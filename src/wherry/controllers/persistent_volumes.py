@@ -106,6 +106,10 @@ def _provision(claim: Object, storage_class: Object | None, plan: Plan, director
     if claim["spec"].get("volumeMode") == "Block":
         plan.event(WARNING, "ProvisioningFailed", f"{PROVISIONER} cannot make volumes of volumeMode Block")
         return
+    if claim["spec"].get("selector"):
+        message = f'failed to provision volume with StorageClass "{class_name}": claim Selector is not supported'
+        plan.event(WARNING, "ProvisioningFailed", message)
+        return
     volume_name = f"pvc-{metadata['uid']}"
     node = (metadata.get("annotations") or {}).get(SELECTED_NODE)
     spec: Object = {
