@@ -207,6 +207,9 @@ async def test_spoiled_objects_of_every_kind(api: Server) -> None:
         ("DELETE", "configmaps/x", b'{"preconditions":7}', "application/json", None),
         ("PATCH", "configmaps/x", b'[{"op":"add"}]', "application/json-patch+json", None),
         ("PATCH", "configmaps/x?fieldManager=f", b"a: [", "application/apply-patch+yaml", 400),
+        ("PATCH", "configmaps/x?fieldManager=f", b"[" * 100_000, "application/apply-patch+yaml", 400),
+        ("POST", "configmaps", b"- " * 30_000, "application/yaml", 400),
+        ("POST", "configmaps", b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "application/yaml", 400),
         ("BREW", "configmaps", None, "", 405),
     ],
 )  # fmt: skip

@@ -105,6 +105,7 @@ async def test_outputs_come_back_and_are_this_users(pair: Pair, context: Path, w
     assert (await pair.ours("load", "-i", str(place / "oci.tar"))).out == "Loaded image: out:1\n"
     streamed = await pair.ours("build", "-q", "-o", "-", *wishes, str(context))
     assert streamed.code == 0 and len(streamed.out) > 1 << 20
+    assert streamed.out.endswith("\0" * 1024)
     (context / "Dockerfile").write_text("FROM nowhere.invalid/x\n")
     failed = await pair.ours("build", f"-otype=tar,dest={place}/never.tar", str(context))
     assert failed.code == 1

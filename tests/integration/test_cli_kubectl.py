@@ -1,9 +1,8 @@
-"""Wherry's own kubectl: side by side with the real one on the same cluster, and the tutorial's commands by it alone."""
+"""Wherry's own kubectl, side by side with the real one on the same cluster."""
 
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,14 +11,15 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
+from wherry.testing import clients
 from wherry.testing.instances import wherry
 from wherry.testing.plugin import RunningWherry
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
-needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+REAL = clients.installed("kubectl")
+needs_kubectl = pytest.mark.skipif(REAL is None, reason="kubectl is not installed")
 
 HERE = Path(__file__).parent
-GUIDE = HERE.parent / "guide" / "kubernetes"
 DOCS = HERE.parents[1] / "docs" / "cli-kubectl.md"
 Result = subprocess.CompletedProcess[str]
 
@@ -282,20 +282,83 @@ delete pod two --dry-run=server
 """
 
 
-def programs(cluster: RunningWherry, folder: Path, *others: str) -> dict[str, str]:
-    """The cluster's environment with Wherry's programs first on PATH; only they, and `others`, when any are given."""
+MISTAKES = """\
+nonsense
+rollout nonsense
+create nonsense
+get pods --foo
+get pods -x
+get pods -o
+get pods -v x
+get pods --context=nope
+get pods --kubeconfig=/nope
+get pods --request-timeout=x
+get pods,nope
+get deploy/web pods
+get pods -o jsonpath
+get pods -o jsonpath={.nope}
+get pods -o custom-columns=NAME
+get pods -o go-template={{.nope
+describe nothing
+describe pod two nope
+logs
+logs two --tail=x
+logs two -l app=two
+logs deploy/nope
+logs -l app=nobody
+exec two
+exec two -- nosuch
+attach nope
+cp a b
+port-forward two
+port-forward svc/nope 80
+explain
+wait pod/two
+wait --for=nope pod/two
+rollout status
+rollout status pod/two
+rollout undo deploy/nope
+scale deploy web --replicas=x
+expose deploy nope --port=80
+label pod two
+label pod two a=b=c
+annotate pod two a
+taint node NODE a
+cordon nope
+drain nope
+run x --image=busybox --restart=Nope
+run x --image=busybox --rm
+set image deploy/web
+set resources deploy/web
+patch deploy web
+patch deploy web -p '{'
+edit deploy nope
+replace -f /nope.yaml
+delete -f /nope.yaml
+delete pods -l app=nobody
+delete pod two --cascade=nope
+diff
+apply -f MANIFEST --dry-run=nope
+create
+create configmap
+create secret tls s
+create ingress i
+create role r
+create quota
+auth can-i get
+events --for=pod/two
+events --types=Nope
+completion nope
+"""
+
+
+def programs(cluster: RunningWherry) -> dict[str, str]:
+    """The cluster's environment with Wherry's programs first on PATH."""
     shown = wherry(cluster.instance, "env", "--clients", "wherry")
     assert shown.returncode == 0, shown.stderr
     own = cluster.instance.root / "bin"
     assert (own / "kubectl").exists()
-    if not others:
-        return {**cluster.env, "PATH": f"{own}{os.pathsep}{cluster.env['PATH']}"}
-    folder.mkdir()
-    for name in others:
-        found = shutil.which(name)
-        assert found, f"{name} is not installed"
-        (folder / name).symlink_to(found)
-    return {**cluster.env, "PATH": f"{own}{os.pathsep}{folder}"}
+    return {**cluster.env, "PATH": f"{own}{os.pathsep}{cluster.env['PATH']}"}
 
 
 def run(env: dict[str, str], words: list[str], **options: object) -> Result:
@@ -312,7 +375,7 @@ def cluster(wherry_shared_cluster: RunningWherry, busybox_archive: Path) -> Runn
 @pytest.fixture(scope="module")
 def ours(cluster: RunningWherry, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
     """Wherry's kubectl, in a HOME of its own so that caches are not shared with the real one."""
-    env = {**programs(cluster, tmp_path_factory.mktemp("own") / "bin"), "HOME": str(tmp_path_factory.mktemp("home"))}
+    env = {**programs(cluster), "HOME": str(tmp_path_factory.mktemp("home"))}
 
     def kubectl(*words: str, editor: str = "", **options: object) -> Result:
         return run({**env, "KUBE_EDITOR": editor}, ["kubectl", *words], **options)
@@ -363,7 +426,8 @@ def compare(cluster: RunningWherry, ours: Callable[..., Result], command: str, w
         typed, rest = typed[:at], typed[at:]
     else:
         rest = []
-    real = cluster.run("/usr/bin/kubectl", *typed, *namespace, *rest)
+    assert REAL is not None
+    real = cluster.run(REAL, *typed, *namespace, *rest)
     mine = ours(*typed, *namespace, *rest)
     assert normal(mine.stdout) == normal(real.stdout)
     assert normal(mine.stderr) == normal(real.stderr)
@@ -384,6 +448,19 @@ def test_writes_as_the_real_one(
     cluster: RunningWherry, ours: Callable[..., Result], settled: dict[str, str], command: str
 ) -> None:
     compare(cluster, ours, command, settled)
+
+
+@needs_kubectl
+def test_mistakes_are_told_as_by_the_real_one(
+    cluster: RunningWherry, ours: Callable[..., Result], settled: dict[str, str]
+) -> None:
+    different = []
+    for command in MISTAKES.splitlines():
+        try:
+            compare(cluster, ours, command, settled)
+        except AssertionError as error:
+            different.append(f"$ kubectl {command}\n{error}")
+    assert not different, "\n".join(different)
 
 
 def test_edit_with_an_editor(ours: Callable[..., Result], settled: dict[str, str], tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_without_arguments_and_with_wrong_ones(wherry_instance: Instance) -> Non
         "Run 'docker --help' for more information",
     )
     code, lines = run(wherry_instance, "kubectl", "gett")
-    assert (code, lines[0]) == (1, 'error: unknown command "gett" for "kubectl"')
+    assert (code, lines[0]) == (1, 'Error: unknown command "gett" for "kubectl"')
     assert "\tget" in lines
 
 

@@ -8,6 +8,7 @@ from docker_client import DockerCli
 from stand_ins import stand_in
 
 from wherry.engine.engine import Engine
+from wherry.testing import clients
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
@@ -32,11 +33,14 @@ async def test_a_flask_application_is_built_and_answers(
     await wherry_engine.images.load(stand_in("python"))
     context = shutil.copytree(DOCKERFILES / "flask", tmp_path / "flask")
     built = await docker_cli("build", "-t", "my-python-app", str(context), timeout=300)
-    assert "Step 7/7" in built.out
-    assert "Successfully tagged my-python-app:latest" in built.out
-
     again = await docker_cli("build", "-t", "my-python-app", str(context))
-    assert again.out.count("Using cache") == 6
+    if clients.installed("docker"):
+        assert "Step 7/7" in built.out
+        assert "Successfully tagged my-python-app:latest" in built.out
+        assert again.out.count("Using cache") == 6
+    else:  # Wherry's own shows the steps that make layers, as BuildKit does
+        assert "[5/5] COPY app.py ." in built.err
+        assert again.err.count(" CACHED") == 4
 
     await docker_cli("run", "-d", "--name", "web", "my-python-app")
     ran = await docker_cli("exec", "web", "python", "-c", ASK)

@@ -141,8 +141,9 @@ def test_version_names_client_and_server(machine: RunningWherry) -> None:
 def test_a_second_build_uses_the_cache(machine: RunningWherry, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(DOCKERFILE)
     (tmp_path / "index.html").write_text("Hello from the image")
-    out = ok(machine.run("docker", "build", "-t", "web-app", str(tmp_path)))
-    assert out.count("Using cache") == 6
+    built = machine.run("docker", "build", "-t", "web-app", str(tmp_path))
+    # Docker's client without BuildKit tells each step, Wherry's shows those that make layers.
+    assert ok(built).count("Using cache") == 6 or built.stderr.count(" CACHED") == 3
 
 
 def test_run_in_the_foreground(machine: RunningWherry) -> None:

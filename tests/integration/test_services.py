@@ -44,6 +44,8 @@ http.server.ThreadingHTTPServer.request_queue_size = 128
 http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 """
 
+WAIT = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit()); signal.pause()"
+
 
 def manifest(port: int) -> list[dict[str, Any]]:
     """Three pods of a StatefulSet, and Services of every kind before them."""
@@ -119,7 +121,7 @@ def manifest(port: int) -> list[dict[str, Any]]:
                         "name": "client",
                         "image": "mybackend:1.0",
                         "imagePullPolicy": "IfNotPresent",
-                        "command": ["python3", "-c", "import signal; signal.sigwait([signal.SIGTERM])"],
+                        "command": ["python3", "-c", WAIT],
                     }
                 ],
             },

@@ -15,6 +15,7 @@ outputs, in the order of the head. What is written on the client's machine, the 
 
 from __future__ import annotations
 
+from wherry.docker_api.client import DockerError
 from wherry.docker_api.lean_json import dumps, loads
 
 TYPE_CHECKING = False  # as typing's, without importing typing
@@ -83,9 +84,23 @@ def send(
     client: DockerClient, query: dict[str, Any], context: Iterable[bytes], wishes: Wishes, headers: dict[str, str]
 ) -> Response:
     """Ask for a build. Raises DockerError when it is refused; read the answer with `messages`."""
+    if wishes:
+        _check(client)
     headers = {**headers, "Content-Type": CONTENT_TYPE if wishes else "application/x-tar"}
     data = wishes.body(context) if wishes else context
     return client.call("POST", "/build", query, data=data, headers=headers)
+
+
+def _check(client: DockerClient) -> None:
+    """Another engine would not understand, and a secret is none of its business."""
+    answer = client.request("GET", "/_ping")
+    answer.read()
+    server = answer.headers.get("server", "")
+    if not server.startswith("Wherry/"):
+        raise DockerError(
+            501,
+            f"secrets, named contexts, outputs and checks need Wherry's engine, and this one is {server or 'another'}",
+        )
 
 
 def messages(response: Response, sink: Callable[[int, bytes], None] | None = None) -> Iterator[dict[str, Any]]:

@@ -104,7 +104,10 @@ class ResourceMetrics:
                 shown = f"{call.namespace}/{call.name}" if pods else call.name
                 raise errors.not_found(resource.group, resource.plural, shown)
             return made
-        labels, fields = parse_labels(call.label_selector), parse_fields(call.field_selector)
+        try:
+            labels, fields = parse_labels(call.label_selector), parse_fields(call.field_selector)
+        except ValueError as error:
+            raise errors.BadRequest(str(error)) from error
         entries = self._api.cache_of(builtin.PODS if pods else builtin.NODES).entries(call.namespace if pods else None)
         asked = [
             obj

@@ -9,7 +9,7 @@ import pytest
 from wherry.kube_api import resource_metrics
 from wherry.kube_api.call import MASTER, Call
 from wherry.kube_api.resource_metrics import History, ResourceMetrics, Sample, parse
-from wherry.schema import builtin
+from wherry.schema import builtin, errors
 
 if TYPE_CHECKING:
     from conftest import World
@@ -80,6 +80,8 @@ async def test_a_pod_that_has_just_come_up_is_shown_at_the_first_question(
             )
             await world.client.update(builtin.PODS, {**made, "status": {"phase": "Running"}}, subresource="status")
             assert await names() == expected
+        with pytest.raises(errors.BadRequest):
+            await metrics.compute(Call(MASTER, "list", builtin.POD_METRICS, "default", label_selector="(("))
     reader = metrics._state.reader
     assert reader is not None
     reader.cancel()

@@ -13,7 +13,7 @@ FLAGS = ()
 _BASH = """\
 # bash completion for kubectl
 _kubectl_flags() {
-    kubectl "$1" --help 2>/dev/null | sed -n 's/^ .*\\(--[a-z-]*\\)=.*/\\1/p'
+    kubectl "$1" --help 2>/dev/null | sed -n 's/^ .*\\(--[a-z-]*\\)=.*/\\1/p' | sort -u
 }
 _kubectl_names() {
     kubectl get "$1" -o name 2>/dev/null | cut -d/ -f2

@@ -40,6 +40,9 @@ class FlagError(UsageError):
     def __init__(self, message: str) -> None:
         super().__init__(message, help_flag="--help", purpose="for usage.")
 
+    def about(self, command: str) -> str:
+        return "E" + super().about(command).removeprefix("e")
+
 
 class Quiet(KubectlError):
     """Everything has been said already: only the exit code is left."""

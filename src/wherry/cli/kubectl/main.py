@@ -148,7 +148,7 @@ def _run(words: list[str]) -> int:
         print(global_options())
         return 0
     if verb not in VERBS:
-        raise KubectlError(unknown(verb, "kubectl", list(VERBS)))
+        raise KubectlError(unknown(verb, "kubectl", list(VERBS)), prefix="Error: ")
     return _verb(VERBS[verb][0], f"kubectl {verb}", before, after)
 
 

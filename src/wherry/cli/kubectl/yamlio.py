@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from wherry.host import yaml_bounds
+
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -59,6 +61,7 @@ class YamlError(ValueError):
 def load_all(text: bytes | str) -> Iterator[Any]:
     """Every document of a stream. Raises YamlError."""
     try:
+        yaml_bounds.check(text)
         yield from yaml.load_all(text, _Loader)
     except yaml.YAMLError as error:
         raise YamlError(_go_words(error)) from error

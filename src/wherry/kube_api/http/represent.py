@@ -10,7 +10,6 @@ from wherry.schema import errors
 
 ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 MAX_DEPTH = 200
-MAX_ALIASES = 1000
 
 
 class Representation(NamedTuple):
@@ -88,23 +87,14 @@ def parse_yaml(body: bytes) -> Any:
         pass
     import yaml
 
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    class Loader(base):  # type: ignore[misc]
-        aliases = 0
-
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                self.aliases += 1
-                if self.aliases > MAX_ALIASES:
-                    raise yaml.YAMLError("document contains excessive aliasing")
-            return super().compose_node(parent, index)
+    from wherry.host import yaml_bounds
 
     try:
-        decoded = yaml.load(body, Loader)
+        yaml_bounds.check(body)
+        decoded = yaml.load(body, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         encoded = orjson.dumps(_plain(decoded, [0], 0), option=orjson.OPT_NON_STR_KEYS)
         return orjson.loads(encoded)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise errors.BadRequest(f"error decoding YAML: {error}") from None
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise errors.BadRequest(f"error converting YAML to JSON: {error}") from None

@@ -37,9 +37,9 @@ def test_what_is_not_supported_is_refused_by_name(verb: str, capsys: pytest.Capt
 
 def test_an_unknown_command_names_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["gett"]) == 1
-    assert capsys.readouterr().err == 'error: unknown command "gett" for "kubectl"\n\nDid you mean this?\n\tget\n\n'
+    assert capsys.readouterr().err == 'Error: unknown command "gett" for "kubectl"\n\nDid you mean this?\n\tget\n\n'
 
 
 def test_an_unknown_flag_names_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["get", "pods", "--nope"]) == 1
-    assert capsys.readouterr().err == "error: unknown flag: --nope\nSee 'kubectl get --help' for usage.\n"
+    assert capsys.readouterr().err == "Error: unknown flag: --nope\nSee 'kubectl get --help' for usage.\n"

@@ -82,13 +82,13 @@ _OFF = ("", "false", "0", "mode=disabled", "disabled=true")
 
 def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
     _refuse(flags)
+    wanted = Wanted(flags)
     display = flags["progress"] if flags.given("progress") else os.environ.get("BUILDKIT_PROGRESS") or "auto"
     if display not in ("auto", "plain", "tty", "quiet"):
         raise CliError(f"ERROR: invalid progress mode {display}: use auto, plain, tty or quiet")
     quiet = flags["quiet"] or display == "quiet"
     live = display == "tty" or (display == "auto" and sys.stderr.isatty())
     view: Plain | Live | Quiet = Quiet() if quiet else Live(sys.stderr) if live else Plain(sys.stderr)
-    wanted = Wanted(flags)
     build = _Build(cli, flags, view, wanted)
     try:
         for destination in wanted.destinations:
@@ -112,7 +112,7 @@ def run(cli: Cli, flags: Flags, arguments: list[str]) -> int:
         _warn(build.warnings)
     _write(flags["iidfile"], image)
     _write(flags["metadata-file"], _metadata(image, wanted.tags))
-    if quiet:
+    if quiet and not any(destination.path == "-" for destination in wanted.destinations):
         cli.out(image)
     if wanted.push:
         from wherry.cli.docker.program import run_command

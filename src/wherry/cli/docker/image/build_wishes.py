@@ -49,6 +49,8 @@ class Wanted:
             self.wishes.contexts[name] = given
         for text in flags["output"]:
             in_store |= self._output(text)
+        if sum(one.path == "-" for one in self.destinations) > 1:
+            raise CliError("ERROR: only one output can go to standard output")
         self.wishes.outputs = ["tar" if one.kind == "local" else one.kind for one in self.destinations]
         self.wishes.no_cache_filter = flags["no-cache-filter"]
         self.wishes.keep = in_store
