@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wherry.cli import hints
-from wherry.cli.supervisor import process_start_time
+from wherry.cli.supervisor import is_running
 from wherry.host.instance import Instance
 
 
@@ -56,11 +56,11 @@ def read_state(instance: Instance) -> SupervisorState:
             restarts=entry["restarts"],
             last_exit=entry["last_exit"],
             command=tuple(entry["command"]),
-            alive=bool(entry["pid"]) and process_start_time(entry["pid"]) == entry["start_ticks"],
+            alive=is_running(entry["pid"], entry["start_ticks"]),
         )
         for name, entry in raw["processes"].items()
     )
-    supervisor_alive = process_start_time(raw["pid"]) == raw["start_ticks"]
+    supervisor_alive = is_running(raw["pid"], raw["start_ticks"])
     return SupervisorState(raw["pid"] if supervisor_alive else 0, processes)
 
 

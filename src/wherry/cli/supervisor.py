@@ -31,15 +31,22 @@ STOP_TIMEOUT = 20.0
 
 
 def process_start_time(pid: int) -> int:
-    """Start time of a process in clock ticks since boot (field 22 of /proc/PID/stat); 0 when it is gone.
+    """Start time of a process in clock ticks since boot (field 22 of /proc/PID/stat); 0 when it has ended.
 
-    With the pid it names one process for ever: a reused pid has another start time.
+    With the pid it names one process for ever: a reused pid has another start time. One that has ended and that its
+    parent has not taken note of yet (a zombie) has ended.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+            fields = file.read().rpartition(b")")[2].split()
+            return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def is_running(pid: int, start_ticks: int) -> bool:
+    """Whether the process that had this pid and this start time still runs."""
+    return pid > 0 and start_ticks > 0 and process_start_time(pid) == start_ticks
 
 
 class Process:
@@ -211,7 +218,7 @@ class Supervisor:
         for process in self.processes:
             entry = known.get(process.name, {})
             pid = entry.get("pid", 0)
-            if pid and entry["start_ticks"] == process_start_time(pid):
+            if is_running(pid, entry["start_ticks"]):
                 process.pid = pid
                 process.watch(is_child=False)
                 process.started = entry["started"]

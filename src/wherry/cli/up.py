@@ -166,12 +166,13 @@ def up(
     names = [name for name, _ in processes]
     state = read_state(instance)
     running = {process.name for process in state.processes if process.alive}
-    if running and running != set(names):
-        have = ", ".join(sorted(running))
+    known = {process.name for process in state.processes}
+    if running and known != set(names):
+        have = ", ".join(sorted(known))
         raise click.ClickException(f"this instance already runs {have}; stop it first: wherry down")
     if etcd:
         choose_etcd(instance, bool(running), etcd, etcd_ca, etcd_cert, etcd_key)
-    already = bool(state.pid) and running == set(names)
+    already = bool(state.pid)
     if not already:
         start_supervisor(instance, processes)
     state = wait_ready(instance, names, timeout)

@@ -112,6 +112,29 @@ def test_the_processes_of_a_killed_supervisor_are_adopted(instance: Instance) ->
     wait_for(instance, lambda s: all_ready(s) and s.process("one").restarts == 1)  # type: ignore[union-attr]
 
 
+def test_what_died_with_its_supervisor_is_started_by_the_next_one(instance: Instance) -> None:
+    start(instance, one=CHILD, two=CHILD)
+    before = wait_for(instance, all_ready)
+    os.kill(before.pid, signal.SIGKILL)
+    os.kill(before.process("two").pid, signal.SIGKILL)  # type: ignore[union-attr]
+    wait_for(instance, lambda s: not s.pid and not s.process("two").alive)  # type: ignore[union-attr]
+    assert start(instance, one=CHILD, two=CHILD).returncode == 0
+    after = wait_for(instance, lambda s: bool(s.pid) and all_ready(s) and s.process("two").alive)  # type: ignore[union-attr]
+    assert after.process("one").pid == before.process("one").pid  # type: ignore[union-attr]
+    assert after.process("two").pid != before.process("two").pid  # type: ignore[union-attr]
+
+
+def test_a_process_that_ended_unseen_by_its_parent_has_ended() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    try:
+        assert supervisor.process_start_time(child) == 0
+    finally:
+        os.waitpid(child, 0)
+
+
 def test_a_process_that_always_dies_is_retried_with_backoff(instance: Instance) -> None:
     start(instance, one="import sys; sys.exit(7)")
     state = wait_for(instance, lambda s: bool(s.processes) and s.processes[0].restarts >= 3)
