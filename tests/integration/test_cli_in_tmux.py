@@ -66,6 +66,7 @@ def test_a_shell_in_a_container(terminal: Tmux, env: dict[str, str]) -> None:
         terminal.type("echo back-$((40+2))")
         terminal.wait_for("back-42")
         terminal.keys("C-p", "C-q")
+        terminal.wait_for_prompt()
         terminal.type("echo left-$((1+2)):$?")
         terminal.wait_for("left-3:0")
         assert out(env, "docker", "inspect", "-f", "{{.State.Running}}", "shell") == "true"
@@ -73,6 +74,7 @@ def test_a_shell_in_a_container(terminal: Tmux, env: dict[str, str]) -> None:
         terminal.wait_for("attaching-2\n/ #")
         terminal.type("echo again-$((1+1)); exit 5")
         terminal.wait_for("again-2")
+        terminal.wait_for_prompt()
         terminal.type("echo code:$?")
         terminal.wait_for("code:5")
         # The terminal is as it was: what is typed is seen, and lines begin at the left.
@@ -88,6 +90,7 @@ def test_ctrl_c_ends_a_container_without_a_terminal(terminal: Tmux) -> None:
     terminal.wait_for("\nup")
     terminal.keys("C-c")
     terminal.wait_for("caught")
+    terminal.wait_for_prompt()
     terminal.type("echo code:$?")
     terminal.wait_for("code:9")
 

@@ -1,5 +1,6 @@
 """Limits, devices, security options and process settings: given on the command line, seen from inside."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ pytestmark = pytest.mark.root
 
 RUN = ("run", "--rm")
 
+needs_runc = pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed")
 v1 = pytest.mark.skipif(cgroups.detect().version != 1, reason="the files are those of cgroup v1")
 
 
@@ -155,7 +157,7 @@ async def test_capabilities_and_privileges(docker_cli: DockerCli) -> None:
     assert await inside(docker_cli, "--privileged", held) == [own]
 
 
-@pytest.mark.parametrize("runtime", ["crun", "runc"])
+@pytest.mark.parametrize("runtime", ["crun", pytest.param("runc", marks=needs_runc)])
 async def test_a_seccomp_profile_of_ones_own(docker_cli: DockerCli, tmp_path: Path, runtime: str) -> None:
     profile = tmp_path / "profile.json"
     profile.write_text(
@@ -187,6 +189,7 @@ async def test_users_groups_names_and_init(docker_cli: DockerCli) -> None:
     ]
 
 
+@needs_runc
 async def test_runc_end_to_end(docker_cli: DockerCli) -> None:
     await docker_cli("run", "-d", "--name", "web", "--runtime", "runc", "-m", "64m", "busybox", "sh", "-c",
                      "trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done")  # fmt: skip

@@ -63,6 +63,10 @@ class Tmux:
             raise AssertionError(f"{error}\n{seen[0]}") from None
         return seen[0]
 
+    def wait_for_prompt(self) -> None:
+        """Until the shell asks for a command: what is typed before belongs to the program that holds the terminal."""
+        wait_until(lambda: self.text.endswith("host>"), "the shell's prompt at the end of the screen", 30.0)
+
     def type(self, text: str) -> None:
         """Text as it is, and Enter."""
         self._tmux("send-keys", "-t", "t", "-l", "--", text)

@@ -25,4 +25,13 @@ def environment(instance: Instance) -> dict[str, str]:
 
 def installed(program: str) -> str | None:
     """The path of a client that is not Wherry's own, for comparing with; None where there is none."""
-    return None if os.environ.get("WHERRY_TEST_CLIENTS") == "wherry" else shutil.which(program)
+    if os.environ.get("WHERRY_TEST_CLIENTS") == "wherry":
+        return None
+    # `eval "$(wherry env --clients wherry)"` may have put an instance's own first.
+    found = (shutil.which(program, path=place) for place in os.environ.get("PATH", os.defpath).split(os.pathsep))
+    return next((path for path in found if path and not _is_own(path)), None)
+
+
+def _is_own(path: str) -> bool:
+    with open(path, "rb") as file:
+        return b"\nfrom wherry.cli." in file.read(4096)

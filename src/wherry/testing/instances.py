@@ -3,6 +3,7 @@
 `TestInstances` hands them out, remembers their ids, and says at the end what of theirs is still on the machine.
 """
 
+import itertools
 import os
 import shutil
 import signal
@@ -25,10 +26,11 @@ class TestInstances:
         self.base = Path(tempfile.mkdtemp(prefix="wh-", dir="/tmp"))
         self.base.chmod(0o755)  # containers' users must be able to pass through
         self.made: list[Instance] = []
+        self._numbers = itertools.count()
 
     def make(self) -> Instance:
         """A new instance; its directories exist and are empty."""
-        place = self.base / str(len(self.made))
+        place = self.base / str(next(self._numbers))
         instance = open_instance(place / "root", place / "run")
         instance.root.mkdir(parents=True)
         instance.run.mkdir(parents=True)
