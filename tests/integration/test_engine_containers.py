@@ -466,3 +466,37 @@ async def test_a_container_that_takes_too_much_memory_is_told_to_have_been_kille
                         host={"Memory": 16 << 20, "MemorySwap": 16 << 20})  # fmt: skip
     state = (await engine.containers.inspect("hungry"))["State"]
     assert (code, state["OOMKilled"]) == (137, True)
+
+
+async def test_a_container_removed_while_it_starts_leaves_no_process(engine: Engine) -> None:
+    def alive(mark: str) -> list[str]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and mark in (entry / "cmdline").read_bytes().decode(errors="replace"):
+                    found.append(entry.name)
+            except OSError:
+                continue  # it ended meanwhile
+        return found
+
+    for number in range(6):
+        mark = f"removed-while-starting-{number}-{engine.instance.id}"
+        container = await make(engine, "sh", "-c", "while :; do sleep 0.1; done", mark)
+        starting = asyncio.create_task(engine.containers.start(container))
+        for _ in range(number * 3):
+            await asyncio.sleep(0)
+        await engine.containers.remove(container, force=True)
+        await asyncio.gather(starting, return_exceptions=True)
+        await asyncio.to_thread(wait_until, lambda mark=mark: not alive(mark), "no process is left")
+
+
+async def test_attaching_at_the_very_end_ends_at_once(engine: Engine) -> None:
+    for pause in range(0, 40, 4):
+        container = await make(engine, "true")
+        await engine.containers.start(container)
+        await asyncio.sleep(pause / 1000)  # somewhere around the container's end: that is the point
+        attachment = await engine.containers.attach(container) if engine.containers.get(container).state.alive else None
+        if attachment is not None:
+            async with asyncio.timeout(30):
+                assert [frame async for frame in attachment] == []
+        await engine.containers.remove(container, force=True)

@@ -54,6 +54,10 @@ def create_body(body: dict[str, Any], version: Version) -> list[str]:
     endpoints: dict[str, Any] = {name: value or {} for name, value in (networking.get("EndpointsConfig") or {}).items()}
     networking["EndpointsConfig"] = endpoints
     _refuse_namespace_paths(host)
+    runtime = body.pop("Runtime", None)
+    if runtime and not host.get("Runtime"):
+        # docker-py puts it there; dockerd overlooks it, and runs what it always runs.
+        host["Runtime"] = runtime
     if host.get("NetworkMode") in (None, "", "default"):
         host["NetworkMode"] = "bridge"
         if "default" in endpoints:

@@ -167,7 +167,13 @@ ENDPOINT = {
     "DNSNames": [str],
 }
 
-CREATE = {**CONFIG, "HostConfig": HOST_CONFIG, "NetworkingConfig": {"EndpointsConfig": Map(ENDPOINT)}}
+CREATE = {
+    **CONFIG,
+    "HostConfig": HOST_CONFIG,
+    "NetworkingConfig": {"EndpointsConfig": Map(ENDPOINT)},
+    # docker-py's place for it, see `compat`.
+    "Runtime": str,
+}
 
 UPDATE = {**RESOURCES, "RestartPolicy": RESTART_POLICY}
 

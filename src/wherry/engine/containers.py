@@ -7,6 +7,7 @@ streams, logs, stats, archive, inspect, listing. `ref` is a name, an id or the u
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from wherry.engine import create, holdings, inspect, links, listing, logs, mount
 from wherry.engine.errors import Conflict, InvalidParameter, NotFound, NotModified
 from wherry.engine.filters import Filters, filters_from
 from wherry.engine.lifecycle import Lifecycle
-from wherry.engine.model import Container
+from wherry.engine.model import Container, parse_timestamp
 from wherry.engine.networks.types import ContainerView, NetworkSandbox
 from wherry.engine.register import Register
 from wherry.engine.streams import Attachment, Frame
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from wherry.engine.engine import Engine
 
 Listing = list[dict[str, Any]]
+
+_FIRST_WORDS = 0.1
+"""Seconds after a start for which a log that is not followed waits to be written. Docker's own start takes longer."""
 
 
 class Containers(Register):
@@ -123,9 +127,12 @@ class Containers(Register):
                 await self.remove_locked(container, volumes=volumes)
                 return
 
-    async def auto_remove(self, container: Container) -> None:
+    async def auto_remove(self, container: Container, after: float = 0.0) -> None:
+        """Remove a container that was created to be removed at its end, `after` seconds, unless it runs again."""
+        if after:
+            await asyncio.wait((container.removals.next(),), timeout=after)
         async with container.lock:
-            if self._by_id.get(container.id) is container:
+            if self._by_id.get(container.id) is container and not container.state.running:
                 await self.remove_locked(container, volumes=True)
 
     async def remove_locked(self, container: Container, *, volumes: bool) -> None:
@@ -350,6 +357,10 @@ class Containers(Register):
         if not path.parent.exists():
             return
         ended = container.exits.next()
+        if not follow and container.state.alive:
+            # As soon after its start as this, a client means what the container says first.
+            age = time.time() - parse_timestamp(container.state.started_at)
+            await asyncio.wait((ended,), timeout=min(_FIRST_WORDS, max(0.0, _FIRST_WORDS - age)))
         try:
             async for batch in logs.read(path, query, lambda: container.state.alive, ended):
                 yield batch

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DEFAULT_STOP_TIMEOUT = 10
+_LAST_LOOK = 0.2
+"""Seconds for which a container that is to be removed stays, when it ended by itself and nobody waits for its removal:
+a client that starts one, and then asks for its log and its exit code, is slower than a short command."""
+
 _KILL_WAIT = 10.0
 
 
@@ -288,7 +292,10 @@ class Lifecycle:
             container.restart_delay = decision
             container.restarter = self._containers.spawn(self._restart_later(container, decision))
         elif container.host_config.get("AutoRemove"):
-            await self._containers.remove_locked(container, volumes=True)
+            if container.removals.awaited or container.stopping or self._engine.closing:
+                await self._containers.remove_locked(container, volumes=True)
+            else:
+                self._containers.spawn(self._containers.auto_remove(container, _LAST_LOOK))
 
     def _end_streams(self, container: Container) -> None:
         if container.hub is not None:

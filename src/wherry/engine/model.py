@@ -156,6 +156,10 @@ class Broadcast:
     def __init__(self) -> None:
         self._waiting: set[asyncio.Future[tuple[int, str]]] = set()
 
+    @property
+    def awaited(self) -> bool:
+        return bool(self._waiting)
+
     def next(self) -> "asyncio.Future[tuple[int, str]]":
         """A future of the next occurrence from this moment on: nothing between now and the await is missed."""
         future: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()

@@ -6,6 +6,7 @@ exists, the kernel's for what runs.
 """
 
 import asyncio
+import contextlib
 import logging
 import shutil
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from wherry.engine.engine import Engine
 
 _log = logging.getLogger(__name__)
+
+_LAST_WORDS = 10.0
+"""Seconds for the monitor of an ended process to end: it writes the rest of the output and the exit code."""
 
 
 async def reconcile(engine: "Engine") -> None:
@@ -37,6 +41,8 @@ async def reconcile(engine: "Engine") -> None:
             if container.state.status in ("removing", "dead"):
                 continue
             found = await asyncio.to_thread(monitor.find, containers.lifecycle.bundle(container.id), container.id)
+            if found is not None and processes.is_ending(found.pid) and await _has_ended(found):
+                found = None
             if found is not None and await _take_over(engine, container, found):
                 running.append(container.id)
                 # Containers that share its network keep it too.
@@ -58,6 +64,10 @@ async def reconcile(engine: "Engine") -> None:
                     container.state.status = "exited"
                     to_start.append(container)
                 continue
+            if container.record.started_before and container.host_config.get("AutoRemove"):
+                # We died between its end and its removal.
+                await containers.remove_locked(container, volumes=True)
+                continue
             if (
                 container.record.started_before
                 and not container.state.running
@@ -72,6 +82,15 @@ async def reconcile(engine: "Engine") -> None:
     await asyncio.to_thread(_sweep, engine)
     for container in to_start:
         containers.spawn(_start(engine, container))
+
+
+async def _has_ended(found: monitor.Started) -> bool:
+    """Its process is on its way out, killed perhaps by who was here before us: let the monitor write down how."""
+    try:
+        await asyncio.wait_for(processes.wait_pid(found.monitor_pid), _LAST_WORDS)
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _take_over(engine: "Engine", container: Container, found: monitor.Started) -> bool:
@@ -90,6 +109,10 @@ async def _take_over(engine: "Engine", container: Container, found: monitor.Star
 
             record.state.started_at = timestamp()
         record.started_before = True
+    elif (containers.lifecycle.runtime(container).state / record.id / "exec.fifo").exists():
+        # The engine died between writing down that it runs and letting it go. An error: it had been let go.
+        with contextlib.suppress(EngineError):
+            await containers.lifecycle.runtime(container).start(record.id)
     frozen = await asyncio.to_thread(containers.lifecycle.cgroup(container).is_frozen)
     record.state.status = "paused" if frozen else "running"
     record.monitor_pid = found.monitor_pid

@@ -99,8 +99,9 @@ class Crun(Runtime):
             await super().start(container_id)
             return
         try:
-            os.unlink(fifo)
+            # The byte first: killed in between, we find the fifo, and not a process that nobody lets go.
             os.write(descriptor, b"\0")
+            os.unlink(fifo)
         finally:
             os.close(descriptor)
 

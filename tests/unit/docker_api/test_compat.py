@@ -17,6 +17,15 @@ def test_the_default_network_is_bridge() -> None:
     assert body["NetworkingConfig"]["EndpointsConfig"] == {"bridge": {"Aliases": ["a"]}}
 
 
+def test_a_runtime_beside_the_host_config_is_not_overlooked() -> None:
+    body: dict[str, Any] = {"Runtime": "runc"}
+    compat.create_body(body, (1, 50))
+    assert (body["HostConfig"]["Runtime"], "Runtime" in body) == ("runc", False)
+    body = {"Runtime": "runc", "HostConfig": {"Runtime": "crun"}}
+    compat.create_body(body, (1, 50))
+    assert body["HostConfig"]["Runtime"] == "crun"
+
+
 def test_the_mac_address_moves_to_the_endpoint() -> None:
     body: dict[str, Any] = {"MacAddress": MAC, "HostConfig": {"NetworkMode": "blue"}}
     assert compat.create_body(body, (1, 43)) == []
