@@ -82,11 +82,13 @@ async def assemble(server: "ApiServer", store: Store, now: Callable[[], float]) 
 def _install(api: Api, server: "ApiServer") -> None:
     """Allocators, admission plugins, custom resources."""
     from wherry.kube_api.admission.plugins import default_plugins
+    from wherry.kube_api.component_statuses import ComponentStatuses
     from wherry.kube_api.resource_metrics import ResourceMetrics
     from wherry.kube_api.strategies.services import ServiceAddresses
 
     api.services["addresses"] = ServiceAddresses(api, server.options.service_cidr, server.options.node_port_range)
     api.admission.plugins.extend(default_plugins(api))
+    api.services[f"compute:{builtin.COMPONENT_STATUSES.qualified}"] = ComponentStatuses(api).compute
     metrics = ResourceMetrics(api, server.pki)
     for resource in (builtin.POD_METRICS, builtin.NODE_METRICS):
         api.services[f"compute:{resource.qualified}"] = metrics.compute

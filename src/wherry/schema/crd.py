@@ -230,7 +230,14 @@ def create(obj: Object, causes: Causes) -> None:
         causes.invalid("spec.versions", versions, "must have exactly one version marked as storage version")
     seen: set[str] = set()
     for index, version in enumerate(versions):
-        _version(version, f"spec.versions[{index}]", seen, causes)
+        _version_name(version, f"spec.versions[{index}]", seen, causes)
+    for part, check in (("schema", _schema), ("additionalPrinterColumns", _columns), ("selectableFields", _fields)):
+        if versions and all(version.get(part) == versions[0].get(part) for version in versions):
+            # What all versions share, the API server keeps once, and tells of it under another path.
+            check(versions[0], "spec.validation" if part == "schema" else f"spec.{part}", causes)
+            continue
+        for index, version in enumerate(versions):
+            check(version, f"spec.versions[{index}].{part}", causes)
     conversion = spec.get("conversion") or {}
     if conversion.get("strategy") not in (None, "None"):
         causes.unsupported("spec.conversion.strategy", conversion["strategy"], ("None",))
@@ -252,29 +259,40 @@ def _names(named: JsonDict, causes: Causes) -> None:
         causes.invalid("spec.names.listKind", named["listKind"], "kind and listKind may not be the same")
 
 
-def _version(version: JsonDict, path: str, seen: set[str], causes: Causes) -> None:
+def _version_name(version: JsonDict, path: str, seen: set[str], causes: Causes) -> None:
     name = version.get("name") or ""
     if problems := names.dns1035_label(name):
         causes.invalid(f"{path}.name", name, ",".join(problems))
     if name in seen:
         causes.duplicate(f"{path}.name", name)
     seen.add(name)
+    if (version.get("schema") or {}).get("openAPIV3Schema") is None:
+        causes.required(f"{path}.schema.openAPIV3Schema", "schemas are required")
+
+
+def _schema(version: JsonDict, path: str, causes: Causes) -> None:
     schema = (version.get("schema") or {}).get("openAPIV3Schema")
     if schema is None:
-        causes.required(f"{path}.schema.openAPIV3Schema", "schemas are required")
-    else:
-        where = f"{path}.schema.openAPIV3Schema"
-        if schema.get("type") != "object":
-            causes.invalid(f"{where}.type", schema.get("type") or "", "must be object at the root")
-        from wherry.schema.cel.cost import Scope
+        return
+    from wherry.schema.cel.cost import Scope
 
-        scope = Scope()
-        check_schema(schema, where, causes, scope)
-        rules.check_total(scope.total, where, causes)
+    where = f"{path}.openAPIV3Schema"
+    if schema.get("type") != "object":
+        causes.invalid(f"{where}.type", schema.get("type") or "", "must be object at the root")
+    scope = Scope()
+    check_schema(schema, where, causes, scope)
+    rules.check_total(scope.total, where, causes)
+
+
+def _columns(version: JsonDict, path: str, causes: Causes) -> None:
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
-        _column(column, f"{path}.additionalPrinterColumns[{index}]", causes)
+        _column(column, f"{path}[{index}]", causes)
+
+
+def _fields(version: JsonDict, path: str, causes: Causes) -> None:
+    schema = (version.get("schema") or {}).get("openAPIV3Schema")
     if isinstance(schema, dict):
-        _selectable(version.get("selectableFields") or [], schema, f"{path}.selectableFields", causes)
+        _selectable(version.get("selectableFields") or [], schema, path, causes)
 
 
 _MAX_SELECTABLE: Final = 8

@@ -157,3 +157,16 @@ async def test_health_is_told_by_part(http: aiohttp.ClientSession) -> None:
     for path in ("/livez/etcd", "/readyz/ping", "/healthz"):
         async with http.get(path) as response:
             assert (response.status, await response.text()) == (200, "ok")
+
+
+async def test_the_parts_of_the_control_plane(http: aiohttp.ClientSession) -> None:
+    status, body = await answer(http, "GET", "/api/v1/componentstatuses")
+    assert (status, body["kind"]) == (200, "ComponentStatusList")
+    assert [one["metadata"]["name"] for one in body["items"]] == ["controller-manager", "etcd-0", "scheduler"]
+    table = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    async with http.get("/api/v1/componentstatuses/etcd-0", headers=table) as response:
+        assert response.headers["Warning"] == '299 - "v1 ComponentStatus is deprecated in v1.19+"'
+        rows = (await response.json())["rows"]
+    assert [row["cells"] for row in rows] == [["etcd-0", "Healthy", "ok", ""]]
+    assert (await answer(http, "GET", "/api/v1/componentstatuses/x"))[0] == 404
+    assert (await answer(http, "POST", "/api/v1/componentstatuses", {"metadata": {"name": "x"}}))[0] == 405

@@ -160,6 +160,22 @@ async def test_watch_streams_lines(http: aiohttp.ClientSession) -> None:
         assert await watch.content.read() == b""
 
 
+async def test_a_watch_from_too_old_a_version_is_told_in_the_stream(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wherry.kube_api.cache.WINDOW", 4)
+    async with http.get(CONFIG_MAPS) as response:
+        version = (await response.json())["metadata"]["resourceVersion"]
+    for number in range(20):
+        async with http.post(CONFIG_MAPS, json=config_map(f"old-{number}")) as response:
+            assert response.status == 201
+    async with http.get(f"{CONFIG_MAPS}?watch=1&resourceVersion={version}") as watch:
+        assert watch.status == 200
+        event = json.loads(await watch.content.readline())
+        assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 410, "Expired")
+        assert await watch.content.read() == b""
+
+
 async def test_unknown_fields_warn_or_refuse(http: aiohttp.ClientSession) -> None:
     body = {**config_map("f"), "extra": 1}
     async with http.post(f"{CONFIG_MAPS}?fieldValidation=Strict", json=body) as response:

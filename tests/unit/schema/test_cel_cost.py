@@ -55,7 +55,7 @@ def test_a_loop_over_texts_is_refused_where_the_real_server_refuses_it(length: i
 
 def test_a_rule_without_bounds_is_refused_thrice() -> None:
     found = refusals(texts("self.all(x, x.contains('gpu'))", None, None))
-    where = "spec.versions[0].schema.openAPIV3Schema"
+    where = "spec.validation.openAPIV3Schema"
     rule = f"{where}.properties[spec].x-kubernetes-validations[0].rule"
     assert [(field, message) for _, message, field in found] == [
         (rule, f"Forbidden: estimated rule cost exceeds budget by factor of more than 100x {HINT}"),

@@ -116,9 +116,9 @@ def test_columns() -> None:
         (lambda obj: obj["metadata"].update(name="x"), 'metadata.name: Invalid value: "x": must be spec.names.plural+"."+spec.group'),
         (lambda obj: obj["spec"]["versions"][0].pop("schema"), "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required"),
         (lambda obj: obj["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].pop("type"),
-         "spec.versions[0].schema.openAPIV3Schema.properties[spec].type: Required value: must not be empty for specified object fields"),
+         "spec.validation.openAPIV3Schema.properties[spec].type: Required value: must not be empty for specified object fields"),
         (lambda obj: obj["spec"]["versions"][0]["schema"]["openAPIV3Schema"].update({"x-kubernetes-validations": [{"rule": " "}]}),
-         "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations[0].rule: Required value: "
+         "spec.validation.openAPIV3Schema.x-kubernetes-validations[0].rule: Required value: "
          "rule is not specified"),
     ],
 )  # fmt: skip

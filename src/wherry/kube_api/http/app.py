@@ -24,7 +24,7 @@ from wherry.kube_api.http.protocol import Answer
 from wherry.kube_api.http.represent import PLAIN, Representation, negotiate, parse_body, parse_yaml, render
 from wherry.kube_api.http.routes import Route, Router
 from wherry.kube_api.http.watching import HttpWatch
-from wherry.kube_api.objects import Entry
+from wherry.kube_api.objects import Entry, encode
 from wherry.kube_api.rules import check_action_body
 from wherry.kube_api.subresources import find_action
 from wherry.kube_api.subresources.scale import has_scale, read_scale, write_scale
@@ -36,7 +36,7 @@ from wherry.kube_api.verbs.get import get
 from wherry.kube_api.verbs.list import Page, head, list_, list_joined
 from wherry.kube_api.verbs.update import update
 from wherry.schema import errors
-from wherry.schema.builtin import NOT_STORED
+from wherry.schema.builtin import COMPONENT_STATUSES, NOT_STORED
 from wherry.schema.resource import Resource
 
 log = logging.getLogger(__name__)
@@ -299,7 +299,7 @@ class App:
             check_action_body(call, body)
             result = await action(self._api, call, body)
             return json_response(result, status=201, headers=_warnings(call))
-        if call.subresource or (call.name and not call.subresource):
+        if call.subresource or call.name or call.resource in NOT_STORED:
             raise _not_allowed(request)
         entry = await create(self._api, call, body)
         return self._object(call, representation, entry, True, request=request)
@@ -350,7 +350,13 @@ class App:
         compute = self._api.services.get(f"compute:{call.resource.qualified}")
         if compute is None or call.verb not in ("get", "list"):
             raise _not_allowed(request)
-        return json_response(await compute(call))
+        result = await compute(call)
+        representation = negotiate(request.headers.get("accept", ""))
+        if representation.shape == "Table" and call.resource == COMPONENT_STATUSES:
+            objects = [result] if call.name else result["items"]
+            entries = [Entry("", one["metadata"]["name"], encode(one), 0) for one in objects]
+            return self._page(request, call, representation, Page(entries, self._api.cache.revision))
+        return json_response(result, headers=_warnings(call))
 
     def _object(
         self, call: Call, representation: Representation, entry: Entry, created: bool, *, request: Request

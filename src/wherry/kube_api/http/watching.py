@@ -15,7 +15,7 @@ from wherry.kube_api.call import Call
 from wherry.kube_api.http.message import Request
 from wherry.kube_api.objects import Entry
 from wherry.kube_api.verbs.watch import WatchStream, error_frame
-from wherry.schema.errors import ApiError
+from wherry.schema.errors import ApiError, Gone
 
 MIN_TIMEOUT = 1800
 BOOKMARK_SECONDS = 60.0
@@ -24,6 +24,7 @@ INITIAL_SECONDS = 60.0
 PIECE = 1 << 18
 """Bytes to hand to the socket before asking again whether it takes more."""
 
+HEADERS = [("Content-Type", "application/json"), ("Cache-Control", "no-cache, private")]
 Shaper = Callable[[str, Entry], bytes]
 """(event type, entry) -> line, for representations other than the object itself."""
 
@@ -42,11 +43,17 @@ class HttpWatch:
         self._started = False
 
     async def serve(self) -> None:
-        """Run to the end. Raises ApiError when the watch cannot begin."""
-        await self._stream.start()
+        """Run to the end. Raises ApiError when the watch cannot begin; too old a revision is told in the stream."""
         connection = self._connection
         try:
-            connection.start_stream(200, [("Content-Type", "application/json"), ("Cache-Control", "no-cache, private")])
+            await self._stream.start()
+        except Gone as error:
+            connection.start_stream(200, HEADERS)
+            connection.write_chunk(error_frame(error))
+            connection.end_stream()
+            return
+        try:
+            connection.start_stream(200, HEADERS)
             connection.on_writable = self._pump
             connection.on_close = self._end
             connection.on_stop = self._end
