@@ -156,9 +156,6 @@ class PodWorker:
         """Was it ended from this side (refused, evicted, past its deadline)?"""
         return bool(self._stop_reason)
 
-    def owns(self, id: str) -> bool:
-        return any(view.id == id for views in self._containers.values() for view in views)
-
     def container(self, name: str, *, previous: bool = False) -> ContainerView | None:
         """The newest attempt of a container, or the one before it."""
         views = self._containers.get(name) or []

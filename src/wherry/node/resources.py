@@ -14,6 +14,7 @@ from wherry.node import pods
 from wherry.schema.resource import Object
 
 CPU_PERIOD = 100_000
+HUGE_PAGES = "hugepages-"
 MIN_QUOTA = 1_000
 MIN_SHARES = 2
 MAX_SHARES = 262_144
@@ -151,3 +152,14 @@ def human(amount: Decimal, resource: str) -> str:
         thousandths = int((amount * 1000).to_integral_value(rounding=ROUND_CEILING))
         return f"{thousandths // 1000}" if thousandths % 1000 == 0 else f"{thousandths}m"
     return str(int(amount.to_integral_value(rounding=ROUND_CEILING)))
+
+
+def huge_page_sizes(pod: Object) -> list[str]:
+    """The sizes of huge pages that a pod asks for, as quantities: `2Mi`, `1Gi`."""
+    names = sorted(pod_requests(pod))
+    return [name.removeprefix(HUGE_PAGES) for name in names if name.startswith(HUGE_PAGES)]
+
+
+def huge_page_limit(pod: Object, size: str) -> int:
+    """Bytes of huge pages of one size that all containers of a pod together may use."""
+    return int(pod_total(pod, "requests", HUGE_PAGES + size) or 0)

@@ -196,6 +196,9 @@ class Sandboxes:
         if memory:
             name = "memory.max" if v2 else "memory.limit_in_bytes"
             _write(group.directory("memory"), name, str(int(memory)))
+        for word, size in _huge_pages():
+            name = f"hugetlb.{word}.max" if v2 else f"hugetlb.{word}.limit_in_bytes"
+            _write(group.directory("hugetlb"), name, str(resources.huge_page_limit(pod, size)))
 
     def _discard(self, uid: str, cgroup: str) -> None:
         saved = self._saved(uid)
@@ -307,6 +310,19 @@ def pin_ipc_namespace(path: Path, sysctls: Mapping[str, str]) -> None:
     if failure:
         path.unlink(missing_ok=True)
         raise failure[0]
+
+
+def _huge_pages() -> list[tuple[str, str]]:
+    """The sizes of huge pages that this machine has any of, as cgroups and as Kubernetes write them: (2MB, 2Mi)."""
+    found = []
+    for folder in Path("/sys/kernel/mm/hugepages").glob("hugepages-*kB"):
+        mebibytes = int(folder.name.removeprefix("hugepages-").removesuffix("kB")) // 1024
+        if mebibytes and _read(f"{folder}/nr_hugepages").strip() not in ("", "0"):
+            whole = mebibytes >= 1024
+            found.append(
+                (f"{mebibytes // 1024}GB", f"{mebibytes // 1024}Gi") if whole else (f"{mebibytes}MB", f"{mebibytes}Mi")
+            )
+    return found
 
 
 def _read(path: str) -> str:

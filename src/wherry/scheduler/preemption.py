@@ -163,6 +163,8 @@ def _violating(pods: Sequence[PodInfo], budgets: Budgets) -> frozenset[str]:
     """UIDs of pods whose removal would overdraw a disruption budget."""
     found = set()
     left: dict[str, int] = {}
+    if not any(budgets(namespace) for namespace in {pod.namespace for pod in pods}):
+        return frozenset()
     for pod in sorted(pods, key=lambda one: (-one.priority, one.started)):
         for budget in budgets(pod.namespace):
             if not pod.labels or not from_label_selector(budget["spec"].get("selector")).matches(pod.labels):

@@ -20,6 +20,8 @@ VOLUME = "Volume"
 
 BACKOFF_FIRST, BACKOFF_MAX = 1.0, 10.0
 FLUSH_AFTER = 300.0
+PROMISE = 10.0
+"""Seconds for which a pod that preempts others waits for the room they leave, not for any other."""
 
 
 @dataclass(eq=False)
@@ -33,6 +35,8 @@ class QueuedPod:
     wakes: frozenset[str] = frozenset()
     tried_at: float = 0.0
     cycle: int = 0
+    promised: str = ""
+    """The node where pods go to make room for it."""
 
 
 @dataclass
@@ -47,6 +51,8 @@ class SchedulingQueue:
 
     def __post_init__(self) -> None:
         self._order = itertools.count()
+        self._by_event: dict[str, dict[str, QueuedPod]] = {}
+        """The unschedulable pods by what they wait for."""
         self._heap: list[tuple[int, float, int, str]] = []
         self._timers: list[tuple[float, int, str]] = []
         self._arrived = asyncio.Event()
@@ -89,8 +95,17 @@ class SchedulingQueue:
         return None
 
     def remove(self, uid: str) -> None:
-        for place in (self.active, self.backing_off, self.unschedulable, self.gated):
+        for place in (self.active, self.backing_off, self.gated):
             place.pop(uid, None)
+        self._leave(uid)
+
+    def _leave(self, uid: str) -> QueuedPod | None:
+        """Take a pod out of the unschedulable ones."""
+        entry = self.unschedulable.pop(uid, None)
+        if entry is not None:
+            for event in entry.wakes:
+                self._by_event[event].pop(uid, None)
+        return entry
 
     def try_pop(self) -> QueuedPod | None:
         """The next active pod, None if there is none."""
@@ -112,15 +127,18 @@ class SchedulingQueue:
             self._arrived.clear()
             await self._arrived.wait()
 
-    def refuse(self, entry: QueuedPod, refused_by: frozenset[str], wakes: frozenset[str]) -> None:
-        """Put a pod that fits nowhere aside until one of `wakes` happens."""
-        entry.refused_by, entry.wakes = refused_by, wakes
+    def refuse(self, entry: QueuedPod, refused_by: frozenset[str], wakes: frozenset[str], promised: str = "") -> None:
+        """Put a pod that fits nowhere aside until one of `wakes` happens; for a while only at `promised`."""
+        self._leave(entry.pod.uid)
+        entry.refused_by, entry.wakes, entry.promised = refused_by, wakes, promised
         entry.tried_at = self.clock.time()
         missed = any(cycle >= entry.cycle and event in wakes for cycle, event in self._recent)
         if missed:
             self._back_off(entry)
         else:
             self.unschedulable[entry.pod.uid] = entry
+            for event in wakes:
+                self._by_event.setdefault(event, {})[entry.pod.uid] = entry
             self._timer(entry.pod.uid, entry.tried_at + FLUSH_AFTER)
 
     def retry(self, entry: QueuedPod) -> None:
@@ -128,16 +146,18 @@ class SchedulingQueue:
         entry.tried_at = self.clock.time()
         self._back_off(entry)
 
-    def happened(self, event: str) -> None:
-        """Something changed: pods that were refused by a plugin waiting for it are tried again."""
+    def happened(self, event: str, node: str = "") -> None:
+        """Something changed (on `node`): pods that were refused by a plugin waiting for it are tried again."""
         self._recent.append((self._cycle, event))
         if len(self._recent) > 64:
             # One pod at a time is between pop and refuse, so only the latest events can be missed.
             self._recent = self._recent[-32:]
-        for uid, entry in list(self.unschedulable.items()):
-            if event in entry.wakes:
-                del self.unschedulable[uid]
-                self._back_off(entry)
+        soon = self.clock.time() - PROMISE
+        for uid, entry in list(self._by_event.get(event, {}).items()):
+            if node and entry.promised and entry.promised != node and entry.tried_at > soon:
+                continue
+            self._leave(uid)
+            self._back_off(entry)
 
     async def run_timers(self) -> None:
         """Bring pods back when their back-off (or five minutes) is over. Runs until cancelled."""
@@ -167,7 +187,7 @@ class SchedulingQueue:
             return
         entry = self.unschedulable.get(uid)
         if entry is not None and entry.tried_at + FLUSH_AFTER <= now:
-            del self.unschedulable[uid]
+            self._leave(uid)
             self._activate(entry)
 
     def _backoff_ends(self, entry: QueuedPod) -> float:

@@ -1,13 +1,14 @@
 """The scheduler: pending pods in, bindings out.
 
-One task decides, one pod at a time, on the arrays of `Snapshot`; bindings are written by others, and until the watch
-shows them their pods are *assumed* to be on their nodes.
+One task decides, one pod at a time, on the arrays of `Snapshot`; bindings, refusals and evictions are written by
+others, and until the watch shows a binding its pod is *assumed* to be on its node.
 https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any
 
 from wherry.client.api import Client, PatchType
 from wherry.client.clock import Clock, SystemClock, format_time
@@ -31,7 +32,7 @@ from wherry.scheduler.queue import (
     QueuedPod,
     SchedulingQueue,
 )
-from wherry.scheduler.snapshot import Snapshot
+from wherry.scheduler.snapshot import Mask, Snapshot
 from wherry.schema.builtin import (
     CSI_NODES,
     NAMESPACES,
@@ -49,7 +50,8 @@ from wherry.schema.selectors import Labels
 log = logging.getLogger(__name__)
 
 DEFAULT_NAME = "default-scheduler"
-_BINDERS = 256
+# Bindings and refusals that are being written at once.
+_IN_FLIGHT = 256
 _MAX_MESSAGE = 1024
 # So many pods are decided before other tasks get their turn.
 _BURST = 4
@@ -77,8 +79,9 @@ class Scheduler:
         self._groups = Groups(self.informers)
         made = profiles or {DEFAULT_NAME: self._default_profile}
         self.profiles = {name: make(self.informers) for name, make in made.items()}
-        self._binding: dict[str, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(_BINDERS)
+        self._writing: dict[str, asyncio.Task[None]] = {}
+        """By pod UID: the write about it that is under way. The next one waits for it."""
+        self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._assumed: dict[str, PodInfo] = {}
         self._nominated: dict[str, PodInfo] = {}
         self._follow()
@@ -133,7 +136,13 @@ class Scheduler:
         if old is not None and self.queue.find(uid) is not None and _same_needs(old, new):
             self._with_info(new, self.queue.replace)
             return
-        self._with_info(new, self.queue.add)
+        self._with_info(new, self._add)
+
+    def _add(self, pod: PodInfo) -> None:
+        if pod.nominated_node and pod.uid not in self._nominated and self.queue.find(pod.uid) is None:
+            # Promised by a scheduler before this one.
+            self._nominate(pod, pod.nominated_node)
+        self.queue.add(pod)
 
     def _with_info(self, pod: Object, use: Callable[[PodInfo], None]) -> None:
         try:
@@ -145,7 +154,7 @@ class Scheduler:
 
     def _placed(self, old: Object | None, new: Object, uid: str) -> None:
         self.queue.remove(uid)
-        self._nominated.pop(uid, None)
+        self._drop_nomination(uid)
         known = self.snapshot.pods.get(uid)
         if known is not None and old is not None and known.node == new["spec"]["nodeName"] and _same_place(known, new):
             known.object = new
@@ -158,11 +167,12 @@ class Scheduler:
     def _gone(self, uid: str) -> None:
         self.queue.remove(uid)
         self.explanations.forget(uid)
-        nominated = self._nominated.pop(uid, None)
+        nominated = self._drop_nomination(uid)
         if uid in self._assumed:
             del self._assumed[uid]
-        if self.snapshot.remove_pod(uid) is not None or nominated is not None:
-            self.queue.happened(POD_DELETE)
+        left = self.snapshot.remove_pod(uid) or nominated
+        if left is not None:
+            self.queue.happened(POD_DELETE, left.node)
 
     def _namespace_labels(self, name: str) -> Labels | None:
         namespace = self.informers[NAMESPACES].get(None, name)
@@ -192,45 +202,92 @@ class Scheduler:
     async def _schedule(self, entry: QueuedPod) -> None:
         pod = entry.pod
         profile = self.profiles[pod.spec.get("schedulerName", DEFAULT_NAME)]
-        nominated = self._place_nominated(pod)
+        candidate, why = None, ""
+        hidden = self._hide_nominated(pod)
         try:
-            passed, diagnosis = profile.feasible(pod, self.snapshot)
+            passed, diagnosis = self._feasible(pod, profile)
             slot = -1
             if pod.nominated_node in self.snapshot.slots and passed[self.snapshot.slots[pod.nominated_node]]:
                 slot = self.snapshot.slots[pod.nominated_node]
             elif passed.any():
                 slot = profile.best(pod, self.snapshot, passed)
+            elif diagnosis.total:
+                candidate, why = preemption.find(pod, profile, self.snapshot, diagnosis, self._budgets)
         finally:
-            for one in nominated:
-                self.snapshot.remove_pod(one.uid)
+            for one in hidden:
+                self.snapshot.add_pod(one)
         if slot >= 0:
             await self._slots.acquire()
             self._assume(entry, profile, self.snapshot.name(slot))
         else:
-            await self._refuse(entry, profile, diagnosis)
+            await self._refuse(entry, profile, diagnosis, candidate, why)
 
-    def _place_nominated(self, pod: PodInfo) -> list[PodInfo]:
-        """Pods that wait for their victims to go keep their room from pods of no higher priority."""
-        if not self._nominated:
-            return []
-        waiting = [one for one in self._nominated.values() if one.priority >= pod.priority and one.uid != pod.uid]
-        for one in waiting:
-            self.snapshot.add_pod(one)
-        return waiting
+    # Nominated pods wait for their victims to go. They stand in the snapshot as if they ran already, so that pods of no
+    # higher priority leave them their room.
+
+    def _nominate(self, pod: PodInfo, node: str) -> None:
+        self._drop_nomination(pod.uid)
+        pod.node = node
+        self._nominated[pod.uid] = pod
+        self.snapshot.add_pod(pod)
+
+    def _drop_nomination(self, uid: str) -> PodInfo | None:
+        pod = self._nominated.pop(uid, None)
+        if pod is not None and self.snapshot.pods.get(uid) is pod:
+            self.snapshot.remove_pod(uid)
+        return pod
+
+    def _hide_nominated(self, pod: PodInfo) -> list[PodInfo]:
+        """Take `pod` itself and the nominated ones that it may displace out of the snapshot; returns them."""
+        hidden = [one for one in self._nominated.values() if one.uid == pod.uid or one.priority < pod.priority]
+        for one in hidden:
+            self.snapshot.remove_pod(one.uid)
+        return hidden
+
+    def _feasible(self, pod: PodInfo, profile: Profile) -> tuple[Mask, Diagnosis]:
+        """The nodes where `pod` can run whether or not the nominated pods come to run where they are expected."""
+        passed, diagnosis = profile.feasible(pod, self.snapshot)
+        if not (pod.required_affinity or pod.spread) or not passed.any():
+            return passed, diagnosis
+        expected = [one for one in self._nominated.values() if one.uid in self.snapshot.pods]
+        if not expected:
+            return passed, diagnosis
+        for one in expected:
+            self.snapshot.remove_pod(one.uid)
+        try:
+            without, diagnosis = profile.feasible(pod, self.snapshot)
+        finally:
+            for one in expected:
+                self.snapshot.add_pod(one)
+        return passed & without, diagnosis
 
     def _assume(self, entry: QueuedPod, profile: Profile, node: str) -> None:
         pod = entry.pod
+        self._drop_nomination(pod.uid)
         pod.node = node
-        self._nominated.pop(pod.uid, None)
         self.snapshot.add_pod(pod)
         self._assumed[pod.uid] = pod
-        task = asyncio.create_task(self._bind(entry, profile, node))
-        self._binding[pod.uid] = task
-        task.add_done_callback(lambda _: self._bound(pod.uid))
+        self._write(pod.uid, self._bind(entry, profile, node))
 
-    def _bound(self, uid: str) -> None:
-        self._binding.pop(uid, None)
-        self._slots.release()
+    def _write(self, uid: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside the deciding, after what is being written about the same pod. Takes over a slot."""
+        before = self._writing.get(uid)
+
+        async def write() -> None:
+            if before is not None:
+                await asyncio.wait({before})
+            await work
+
+        def done(task: asyncio.Task[None]) -> None:
+            work.close()  # where it was cancelled before it began
+            self._slots.release()
+            if self._writing.get(uid) is task:
+                del self._writing[uid]
+            if not task.cancelled() and task.exception() is not None:
+                log.error("a write of the scheduler failed", exc_info=task.exception())
+
+        task = self._writing[uid] = asyncio.create_task(write())
+        task.add_done_callback(done)
 
     async def _bind(self, entry: QueuedPod, profile: Profile, node: str) -> None:
         pod = entry.pod
@@ -275,39 +332,63 @@ class Scheduler:
 
     # Refusing.
 
-    async def _refuse(self, entry: QueuedPod, profile: Profile, diagnosis: Diagnosis) -> None:
+    async def _refuse(
+        self, entry: QueuedPod, profile: Profile, diagnosis: Diagnosis, candidate: preemption.Candidate | None, why: str
+    ) -> None:
         pod = entry.pod
         message = diagnosis.summary()
-        candidate = None
-        if diagnosis.total:
-            candidate, why = preemption.find(pod, profile, self.snapshot, diagnosis, self._budgets)
-            if candidate is None:
-                message = f"{message} preemption: {why}"
+        if why:
+            message = f"{message} preemption: {why}"
         node = self.snapshot.name(candidate.slot) if candidate is not None else ""
         self.explanations.add(pod.uid, message, self.clock.time())
         plugins = diagnosis.plugins
         wakes = profile.wakes(plugins) if plugins else frozenset({NODE_ADD})
+        displaced: list[PodInfo] = []
         if candidate is not None:
             wakes |= {POD_DELETE}
-            pod.node = node
-            self._nominated[pod.uid] = pod
+            displaced = [one for one in self._nominated.values() if one.node == node and one.priority < pod.priority]
+            for one in displaced:
+                self._drop_nomination(one.uid)
+            self._nominate(pod, node)
         self.recorder.record(pod.object, "Warning", "FailedScheduling", message[:_MAX_MESSAGE])
-        self.queue.refuse(entry, plugins, wakes)
+        self.queue.refuse(entry, plugins, wakes, node)
+        await self._slots.acquire()
+        self._write(pod.uid, self._write_refusal(pod, message, node, candidate, displaced))
+
+    async def _write_refusal(
+        self,
+        pod: PodInfo,
+        message: str,
+        node: str,
+        candidate: preemption.Candidate | None,
+        displaced: Sequence[PodInfo],
+    ) -> None:
         try:
             await self._note_refusal(pod, message, node)
             if candidate is not None:
-                await asyncio.gather(*(self._evict(victim, pod, node) for victim in candidate.victims))
+                await asyncio.gather(
+                    *(self._evict(victim, pod, node) for victim in candidate.victims),
+                    *(self._forget_nomination(one) for one in displaced),
+                )
         except (ApiError, OSError) as error:
             if not isinstance(error, NotFound | Conflict):
                 log.warning("pod %s/%s: refusal not written: %s", *pod.key, error)
 
+    async def _forget_nomination(self, pod: PodInfo) -> None:
+        """A more important pod has been promised the room."""
+        patch: Object = {"metadata": {"uid": pod.uid}, "status": {"nominatedNodeName": None}}
+        await self._client.patch(PODS, pod.name, patch, pod.namespace, subresource="status")
+
     async def _note_refusal(self, pod: PodInfo, message: str, nominated: str) -> None:
-        status = pod.object.get("status") or {}
+        live = self.informers[PODS].get(*pod.key)
+        if live is None or live["metadata"]["uid"] != pod.uid:
+            return
+        status = live.get("status") or {}
         now = format_time(self.clock.time())
         wanted = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
         old = next((one for one in status.get("conditions") or () if one["type"] == "PodScheduled"), None)
         same = old is not None and all(old.get(name) == value for name, value in wanted.items())
-        if same and (not nominated or nominated == pod.nominated_node):
+        if same and (not nominated or nominated == status.get("nominatedNodeName")):
             return
         moved = now if old is None or old["status"] != "False" else old.get("lastTransitionTime", now)
         kept = [one for one in status.get("conditions") or () if one["type"] != "PodScheduled"]

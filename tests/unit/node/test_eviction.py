@@ -7,6 +7,8 @@ from node_samples import make_pod
 
 from wherry.node import eviction
 from wherry.node.eviction import Candidate, choose, outgrown, tree_size
+from wherry.node.node_status import Machine
+from wherry.testing.clock import MockClock
 
 MIB = 1024 * 1024
 
@@ -57,3 +59,81 @@ def test_the_size_of_a_folder_is_that_of_its_blocks(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "file").write_bytes(b"x" * 10_000)
     assert tree_size(tmp_path) >= 10_000
+
+
+class Worker:
+    """As much of a pod's worker as the manager sees."""
+
+    stopping = False
+
+    def __init__(self, name: str) -> None:
+        self.pod = make_pod()
+        self.pod["metadata"] |= {"name": name, "uid": name}
+        self.uid = name
+        self.ended: tuple[str, str] | None = None
+
+    def stop(self, reason: str, message: str, *, grace: float | None = None) -> None:
+        assert grace == 0.0
+        self.stopping = True
+        self.ended = (reason, message)
+
+
+class Pressed:
+    """A node with so much memory and disk left, and two pods: `large` uses more memory, `full` more disk."""
+
+    def __init__(self, root: Path, *, memory: int, disk: int, freed: int = 0) -> None:
+        self.workers = [Worker("large"), Worker("full")]
+        self.asked: list[int] = []
+        self.events: list[tuple[str, str]] = []
+        for name, size in (("large", 10_000), ("full", 100_000)):
+            folder = root / name / "volumes" / "kubernetes.io~empty-dir" / "scratch"
+            folder.mkdir(parents=True)
+            (folder / "file").write_bytes(b"x" * size)
+
+        async def memory_of(worker: Any) -> dict[str, int]:
+            return {"web": (50 if worker.uid == "large" else 5) * MIB}
+
+        async def free(wanted: int) -> int:
+            self.asked.append(wanted)
+            return freed
+
+        workers: Any = self.workers
+        self.manager = eviction.EvictionManager(
+            root,
+            MockClock(),
+            workers=lambda: workers,
+            memory_of=memory_of,
+            pod_dir=lambda uid: root / uid,
+            free_disk=free,
+            event=lambda pod, _type, reason, _text: self.events.append((pod["metadata"]["name"], reason)),
+            measure=lambda _: Machine(2, 1000 * MIB, memory, 10_000 * MIB, disk, 100, 1),
+        )
+
+    async def ended(self) -> list[str]:
+        await self.manager.check()
+        return [worker.uid for worker in self.workers if worker.ended]
+
+
+async def test_with_room_nobody_is_ended(tmp_path: Path) -> None:
+    node = Pressed(tmp_path, memory=500 * MIB, disk=5_000 * MIB)
+    assert await node.ended() == []
+    assert node.asked == []
+
+
+async def test_short_of_memory_one_pod_at_a_time_is_ended(tmp_path: Path) -> None:
+    node = Pressed(tmp_path, memory=50 * MIB, disk=5_000 * MIB)
+    assert await node.ended() == ["large"]
+    assert node.events == [("large", "Evicted")]
+    reason, text = node.workers[0].ended or ("", "")
+    assert reason == "Evicted"
+    assert text.startswith("The node was low on resource: memory. Threshold quantity: 100Mi, available: 51200Ki. ")
+    assert await node.ended() == ["large", "full"]
+
+
+async def test_short_of_disk_images_go_before_pods(tmp_path: Path) -> None:
+    enough = Pressed(tmp_path / "a", memory=500 * MIB, disk=900 * MIB, freed=100 * MIB)
+    assert await enough.ended() == []
+    assert enough.asked == [100 * MIB]
+    short = Pressed(tmp_path / "b", memory=500 * MIB, disk=900 * MIB, freed=MIB)
+    assert await short.ended() == ["full"]
+    assert (short.workers[1].ended or ("", ""))[1].startswith("The node was low on resource: ephemeral-storage. ")

@@ -145,3 +145,46 @@ async def test_http_probes_read_the_status_code() -> None:
     assert await get("/503") == Result(False, "HTTP probe failed with statuscode: 503")
     server.close()
     await server.wait_closed()
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """One frame of HTTP/2 (RFC 9113 §4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+async def grpc_answer(*frames: bytes, service: str = "") -> tuple[Result, bytes]:
+    """What a gRPC probe makes of a server that answers so, and what it asked."""
+    asked = b""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked = await reader.readuntil(b"grpc.health.v1.Health/Check")
+        asked += await reader.read(4096)
+        writer.write(frame(4, 0, 0) + frame(6, 0, 0, b"8 bytes.") + b"".join(frames))
+        await writer.drain()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    handler = {"grpc": {"port": port, "service": service}, "timeoutSeconds": 5}
+    result = await probe(handler, {}, "127.0.0.1", no_exec)
+    server.close()
+    return result, asked
+
+
+def serving(status: int) -> bytes:
+    """A HealthCheckResponse in a gRPC message in a DATA frame."""
+    return frame(0, 0, 1, bytes((0, 0, 0, 0, 2, 0x08, status)))
+
+
+async def test_grpc_probes_ask_for_the_health_of_a_service() -> None:
+    headers = frame(1, 4, 1, b"\x88")
+    result, asked = await grpc_answer(headers, serving(1), service="shop")
+    assert result == Result(True)
+    assert asked.startswith(b"PRI * HTTP/2.0")
+    assert b"\x0a\x04shop" in asked
+    not_serving, _ = await grpc_answer(headers, serving(2))
+    assert not_serving == Result(False, 'service unhealthy (responded with "NOT_SERVING")')
+    unknown, _ = await grpc_answer(frame(1, 5, 1, b"\x88"))
+    assert (unknown.ok, "does not implement the grpc health protocol" in unknown.output) == (False, True)
+    gone, _ = await grpc_answer(frame(7, 0, 0, bytes(8)))
+    assert gone.ok is False

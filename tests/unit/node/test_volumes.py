@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from node_samples import make_pod
 
-from wherry.node.volumes import atomic, hostpath, subpath
+from wherry.node import resources
+from wherry.node.volumes import atomic, hostpath, manager, subpath
 from wherry.node.volumes.atomic import File
 from wherry.node.volumes.hostpath import VolumeError
 
@@ -50,3 +52,16 @@ def test_a_sub_path_cannot_leave_its_volume(tmp_path: Path) -> None:
     for path in ("evil", "evil/passwd", "../x", "/etc"):
         with pytest.raises(VolumeError):
             subpath.prepare(volume, path, tmp_path / "target")
+
+
+def test_huge_pages_are_of_a_size_that_the_pod_requests() -> None:
+    pod = make_pod()
+    pod["spec"]["containers"][0]["resources"] = {"limits": {"hugepages-2Mi": "4Mi", "memory": "32Mi"}}
+    assert resources.huge_page_sizes(pod) == ["2Mi"]
+    assert resources.huge_page_limit(pod, "2Mi") == 4 * 1024 * 1024
+    assert resources.huge_page_limit(pod, "1Gi") == 0
+    assert manager._page_size("HugePages", ["2Mi"]) == "2Mi"
+    assert manager._page_size("HugePages-1Gi", ["1Gi", "2Mi"]) == "1Gi"
+    for medium, asked in (("HugePages", ["1Gi", "2Mi"]), ("HugePages", []), ("HugePages-1Gi", ["2Mi"])):
+        with pytest.raises(VolumeError):
+            manager._page_size(medium, asked)

@@ -8,7 +8,7 @@ run again when an object changed, and rewrites only what differs. hostPath and c
 import asyncio
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,8 @@ class VolumeManager:
                 return Volume(target)
         if "emptyDir" in volume:
             target = base / "kubernetes.io~empty-dir" / name
-            await asyncio.to_thread(_empty_dir, target, volume["emptyDir"] or {}, group)
+            sizes = resources.huge_page_sizes(pod)
+            await asyncio.to_thread(_empty_dir, target, volume["emptyDir"] or {}, group, sizes)
             return Volume(target)
         if "hostPath" in volume:
             source = volume["hostPath"]
@@ -294,9 +295,10 @@ def _write_files(target: Path, content: Mapping[str, atomic.File], group: int | 
     atomic.write(target, content, group)
 
 
-def _empty_dir(target: Path, source: Mapping[str, Any], group: int | None) -> None:
+def _empty_dir(target: Path, source: Mapping[str, Any], group: int | None, huge_pages: Sequence[str]) -> None:
+    """`huge_pages`: the sizes that the pod asks for."""
     medium = source.get("medium") or ""
-    if medium not in ("", "Memory"):
+    if medium not in ("", "Memory") and not medium.startswith("HugePages"):
         raise VolumeError(f'unknown storage medium "{medium}"')
     if target.is_dir() and (medium == "" or mounts.is_mounted(target)):
         return
@@ -304,11 +306,24 @@ def _empty_dir(target: Path, source: Mapping[str, Any], group: int | None) -> No
     if medium == "Memory":
         limit = source.get("sizeLimit")
         mounts.tmpfs(target, size=resources.value(limit) if limit else None, mode=0o777)
+    elif medium:
+        size = _page_size(medium, huge_pages)
+        mounts.mount("hugetlbfs", target, "hugetlbfs", data=f"pagesize={resources.value(size)},mode=0777")
     if group is not None:
         os.chown(target, -1, int(group))
         target.chmod(0o2777)
     else:
         target.chmod(0o777)
+
+
+def _page_size(medium: str, asked: Sequence[str]) -> str:
+    """Of `HugePages-2Mi`, or of `HugePages` where the pod asks for pages of one size only. Raises VolumeError."""
+    named = medium.removeprefix("HugePages").removeprefix("-")
+    if not asked or (named and named not in asked):
+        raise VolumeError(f'medium "{medium}": the pod does not request huge pages of that size')
+    if not named and len(asked) > 1:
+        raise VolumeError('medium "HugePages" can only be used if the pod requests one page size')
+    return named or asked[0]
 
 
 def _remove_tree(folder: Path) -> None:
