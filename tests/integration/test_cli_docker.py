@@ -193,6 +193,36 @@ container foo
 container ls --filter
 version --format '{{.Server.Version}}'
 info --format '{{.Driver}} {{.NCPU}} {{.ID}}'
+image foo
+image prune extra
+image save
+volume rm
+volume prune --foo
+network create --subnet x n
+network create --driver nope n
+exec web -w
+run --name web busybox
+run --cpus x busybox
+run -w rel busybox true
+run --link nope busybox
+run --ulimit x busybox
+run --health-interval x busybox
+run --tmpfs rel busybox
+run --dns x busybox
+run --add-host x busybox
+run --stop-timeout x busybox
+stop -t x web
+rename web ''
+update --memory x web
+update --restart nope web
+cp web:/etc/hosts
+cp nope web
+tag busybox UPPER
+save -o /nope/x busybox
+context use nope
+ps --filter status=nope
+volume ls --filter nope=1
+network ls --filter nope=1
 -H tcp://127.0.0.1:1 ps
 -H unix:///nonexistent ps
 -H a -H b ps

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
 
 Context = AsyncIterable[bytes] | Path
+_SMALL_CONTEXT = 8 << 20
+"""Bytes that the file system frees in no time."""
 
 
 class Builder:
@@ -209,12 +212,13 @@ class Build:
             if self.context is not None:
                 self.context.close()
             for place in (self.work, self.scratch):
-                with contextlib.suppress(OSError):
-                    for leftover in sorted(place.rglob("*"), reverse=True):
-                        leftover.rmdir() if leftover.is_dir() else leftover.unlink()
-                    place.rmdir()
+                _remove(place)
 
-        await asyncio.to_thread(undo)
+        small = isinstance(self.context, ArchiveSource) and self.context.size < _SMALL_CONTEXT
+        if small and not self._mounted and not self._named:
+            undo()  # a handful of system calls
+        else:
+            await asyncio.to_thread(undo)
 
     async def _cancel_stages(self) -> None:
         for task in self._tasks.values():
@@ -441,6 +445,15 @@ class Build:
 
                 self._mounted[key] = (snapshot, target, await in_thread(mount))
             return self._mounted[key][2]
+
+
+def _remove(place: Path) -> None:
+    """Take away a build's own directory; as a rule it is empty by now."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            place.rmdir()
+        except OSError:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _retrieve(task: "asyncio.Task[Any]") -> None:

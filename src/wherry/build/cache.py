@@ -86,6 +86,8 @@ class BuildCache:
         self._database = database
         self._images = images
         self._rows: dict[str, _Row] = {}
+        self._touched: set[str] = set()
+        self._noted = float("-inf")
         self._grown = True
         """Whether steps have come since the budget was last looked at."""
 
@@ -138,9 +140,12 @@ class BuildCache:
             await self._database.run(insert)
 
     async def touch(self, keys: list[str]) -> None:
-        """Note that these steps were used just now."""
-        rows = [(self._rows[key].used, self._rows[key].uses, key) for key in keys if key in self._rows]
-        if rows:
+        """Note that these steps were used just now. What a crash takes of this is at most a minute's."""
+        self._touched.update(keys)
+        if time.monotonic() - self._noted > 60:
+            self._noted = time.monotonic()
+            touched, self._touched = self._touched, set()
+            rows = [(self._rows[key].used, self._rows[key].uses, key) for key in touched if key in self._rows]
             await self._database.run(
                 lambda connection: (
                     connection.executemany("UPDATE build_steps SET used = ?, uses = ? WHERE key = ?", rows).rowcount

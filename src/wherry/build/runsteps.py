@@ -119,6 +119,7 @@ class RunSteps:
         key = f"build-{secrets.token_hex(8)}"
         target = build.work / key
         parent = self._worker.state.chain_id
+        epoch = self._worker.options.epoch
         async with contextlib.AsyncExitStack() as stack:
             with (
                 tempfile.TemporaryDirectory(dir=build.work) as small,
@@ -148,7 +149,7 @@ class RunSteps:
                     await asyncio.to_thread(images.snapshots.unmount, target, lazy=True)
                     if code:
                         raise StepFailed(f"The command '{' '.join(command)}' returned a non-zero code: {code}", code)
-                    staged = await in_thread(lambda: images.snapshots.commit_move(key))
+                    staged = await in_thread(lambda: images.snapshots.commit_move(key, epoch))
                 finally:
 
                     def clean() -> None:

@@ -131,6 +131,11 @@ class ArchiveSource:
             item.children = existing.children
         parent.children[name] = item
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return self._end
+
     def _write(self, data: memoryview) -> None:
         if self._end + len(data) > self._most:
             raise BadArchive(f"the build context unpacks to more than {self._most} bytes")

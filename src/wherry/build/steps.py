@@ -340,7 +340,7 @@ class StageBuilder:
                     work(target)
                 finally:
                     images.snapshots.unmount(target, lazy=True)
-                return images.snapshots.commit_move(key)
+                return images.snapshots.commit_move(key, self.options.epoch)
             finally:
                 images.snapshots.remove(key)
                 target.rmdir()

@@ -14,7 +14,7 @@ from wherry.host.instance import Instance
 
 LOG_BYTES = 10 * 1024 * 1024
 LOG_FILES = 3
-GC_THRESHOLDS = (10_000, 20, 50)
+GC_THRESHOLDS = (50_000, 10, 50)
 
 
 def set_up_logging(instance: Instance, name: str, verbose: bool) -> None:

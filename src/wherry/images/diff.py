@@ -58,6 +58,16 @@ def is_opaque(path: bytes) -> bool:
         raise
 
 
+def clamp_times(top: Path, newest: int) -> None:
+    """Set the date of everything below `top` that is newer than `newest` (seconds since 1970) back to it."""
+    limit = newest * 1_000_000_000
+    for folder, folders, files in os.walk(os.fsencode(top), topdown=False):
+        for name in (*files, *folders):
+            path = folder + b"/" + name
+            if os.lstat(path).st_mtime_ns > limit:
+                os.utime(path, ns=(limit, limit), follow_symlinks=False)
+
+
 def walk(top: Path | bytes, *, flat: bool = False) -> Iterator[tuple[Entry, bytes | None]]:
     """Each entry of the tree with the path its content is at (None when it has none), parents first.
 

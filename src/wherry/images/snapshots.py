@@ -145,8 +145,13 @@ class Snapshotter:
         """
         return self._layers.stage(self.diff(key))
 
-    def commit_move(self, key: str) -> Staged:
-        """Turn what was written into a staged layer without copying; the snapshot, unmounted, is gone. Reads."""
+    def commit_move(self, key: str, newest: int | None = None) -> Staged:
+        """Turn what was written into a staged layer without copying; the snapshot, unmounted, is gone. Reads.
+
+        Files that are newer than `newest` (seconds since 1970) get that time.
+        """
+        if newest is not None:
+            diff.clamp_times(self.upper(key), newest)
         staged = self._layers.stage_upper(self.upper(key))
         self.remove(key)
         return staged

@@ -247,7 +247,7 @@ def run_command(cli: Cli, name: str, path: str, words: list[str]) -> int:
     """Parses the words of a command and runs it."""
     module = load(name)
     types: dict[str, Any] = getattr(module, "TYPES", {})
-    usage = f"{path} {module.USAGE}".rstrip()
+    usage = "\n\t".join(f"{path} {line}".rstrip() for line in module.USAGE.split("\n"))
     try:
         flags, arguments = parse(
             read_table(module.FLAGS, types), words, types=types, interspersed=getattr(module, "INTERSPERSED", True)
