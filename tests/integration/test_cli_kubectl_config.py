@@ -118,6 +118,9 @@ def test_same_answers_and_same_files(wherry_instance: Instance, tmp_path: Path) 
         words = shlex.split(line)
         (code, out, err), (our_code, our_out, our_err) = run("real", words), run("ours", words)
         files = [[yaml.safe_load((tmp_path / side / name).read_text()) for name in "ab"] for side in ("real", "ours")]
+        if words == ["get-clusters"]:
+            # The real one walks a map: its order is another one each time.
+            out, our_out = "".join(sorted(out.splitlines(True))), "".join(sorted(our_out.splitlines(True)))
         # Usage texts are each client's own: the first line is what went wrong.
         if err and "Usage" in err + out:
             out, our_out, err, our_err = "", "", err.splitlines()[0], (our_err.splitlines() or [""])[0]

@@ -72,7 +72,6 @@ async def test_block_io_is_throttled_by_device(docker_cli: DockerCli) -> None:
         ("-m 1m", "Minimum memory limit allowed is 6MB"),
         ("--cpus 99999", "ange of CPUs is from 0.01 to"),
         ("--cpuset-cpus 9999", "Requested CPUs are not available - requested 9999, available: "),
-        ("--blkio-weight 5", "Range of blkio weight is from 10 to 1000"),
         ("--device-cgroup-rule x", "invalid device cgroup format"),
         ("--sysctl net.//.kernel.core_pattern=x", "invalid sysctl"),
         ("--cap-add NOPE", 'apability: "CAP_NOPE"'),

@@ -110,11 +110,11 @@ async def test_a_client_that_goes_leaves_the_container_running(engine: Engine) -
 
 
 async def test_a_terminal_has_the_size_it_was_given(engine: Engine) -> None:
-    container = await make(engine, "sh", "-c", "read x; stty size", Tty=True, OpenStdin=True)
-    attachment = await engine.containers.attach(container, stdin=True)
+    script = "while ! stty size 2>/dev/null | grep '33 77'; do usleep 20000; done"
+    container = await make(engine, "sh", "-c", script, Tty=True)
+    attachment = await engine.containers.attach(container)
     await engine.containers.start(container)
     await engine.containers.resize(container, 33, 77)
-    await attachment.write(b"\n")
     output = b"".join([data async for _, data in attachment])
     assert b"33 77\r\n" in output
 

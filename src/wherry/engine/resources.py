@@ -74,7 +74,7 @@ def check(host_config: dict[str, Any], layout: Layout, *, update: bool = False) 
         host_config["OomKillDisable"] = None
     _check_cpu(host_config)
     _check_realtime(host_config, layout)
-    warnings += _check_block_weight(host_config, layout)
+    warnings += check_block_weight(host_config, layout)
     pids = host_config.get("PidsLimit")
     if pids is not None and pids <= 0:
         host_config["PidsLimit"] = None if pids == 0 else -1
@@ -94,7 +94,8 @@ def check(host_config: dict[str, Any], layout: Layout, *, update: bool = False) 
     return warnings
 
 
-def _check_block_weight(host_config: dict[str, Any], layout: Layout) -> list[str]:
+def check_block_weight(host_config: dict[str, Any], layout: Layout) -> list[str]:
+    """The warnings for a weight of block I/O, which is dropped where the kernel has none. Raises InvalidParameter."""
     weight, devices = host_config.get("BlkioWeight") or 0, host_config.get("BlkioWeightDevice") or []
     if not (weight or devices):
         return []
