@@ -136,7 +136,7 @@ def reconcile(request: Object, sign: Sign, now: float) -> Plan:
         client, server = check(spec["signerName"], asked, frozenset(spec.get("usages") or ()))
         if not conditions.is_true(status, "Approved"):
             if _approves_itself(spec, asked):
-                _approve(plan, request, now)
+                _approve(plan, request, now, renewal=spec.get("username") == asked.name)
             return plan
         seconds = max(SHORTEST_SECONDS, int(spec.get("expirationSeconds") or DEFAULT_SECONDS))
         certificate = sign(pem, asked, client, server, float(seconds))
@@ -164,13 +164,14 @@ def _approves_itself(spec: Mapping[str, Any], asked: Asked) -> bool:
     )
 
 
-def _approve(plan: Plan, request: Object, now: float) -> None:
+def _approve(plan: Plan, request: Object, now: float, *, renewal: bool) -> None:
     stamp = format_time(now)
+    which = "self kubelet" if renewal else "kubelet"
     approved = {
         "type": "Approved",
         "status": "True",
         "reason": "AutoApproved",
-        "message": "Auto approving kubelet client certificate after SubjectAccessReview.",
+        "message": f"Auto approving {which} client certificate after SubjectAccessReview.",
         "lastUpdateTime": stamp,
         "lastTransitionTime": stamp,
     }

@@ -28,42 +28,58 @@ def reconcile(cron_job: Object, children: Children, now: float) -> Plan:
     spec = cron_job["spec"]
     old = cron_job.get("status") or {}
     status = {name: value for name, value in old.items() if name != "active"}
-    active = {one["metadata"]["uid"]: one for one in children.jobs if not is_finished(one)}
     known = {one["uid"] for one in old.get("active") or ()}
+    active: dict[str, Object] = {}
     for job in children.jobs:
         uid, name = job["metadata"]["uid"], job["metadata"]["name"]
         finished = is_finished(job)
         if finished and uid in known:
             plan.event(NORMAL, "SawCompletedJob", f"Saw completed job: {name}, condition: {finished}")
-            if finished == "Complete":
-                ended = (job.get("status") or {}).get("completionTime")
-                if ended and ended > status.get("lastSuccessfulTime", ""):
-                    status["lastSuccessfulTime"] = ended
+        elif not finished and (uid in known or SCHEDULED_AT in (job["metadata"].get("annotations") or {})):
+            active[uid] = job
+        elif not finished:
+            # Made by hand from the template: it neither counts as running nor holds back the schedule.
+            message = f"Saw a job that the controller did not create or forgot: {name}"
+            plan.event(WARNING, "UnexpectedJob", message)
+        if finished == "Complete":
+            ended = (job.get("status") or {}).get("completionTime")
+            if ended and ended > status.get("lastSuccessfulTime", ""):
+                status["lastSuccessfulTime"] = ended
     for reference in old.get("active") or ():
         if all(job["metadata"]["uid"] != reference["uid"] for job in children.jobs):
             plan.event(NORMAL, "MissingJob", f"Active job went missing: {reference['name']}")
     _trim(spec, children.jobs, plan)
+    before = {name: value for name, value in status.items() if name != "lastScheduleTime"}
+    if "lastScheduleTime" in old:
+        before["lastScheduleTime"] = old["lastScheduleTime"]
+    running = _references(active)
     if not cron_job["metadata"].get("deletionTimestamp"):
         _schedule(cron_job, spec, status, active, plan, now)
-    references = [_reference(job) for job in sorted(active.values(), key=lambda one: str(one["metadata"]["name"]))]
-    plan.status = ({"active": references} if references else {}) | status
+    plan.status = _references(active) | status
+    # A job that could not be made is not done with: the same time is due again at the next try.
+    plan.status_if_failed = running | before
     return plan
+
+
+def _references(active: dict[str, Object]) -> Object:
+    references = [_reference(job) for job in sorted(active.values(), key=lambda one: str(one["metadata"]["name"]))]
+    return {"active": references} if references else {}
 
 
 def _schedule(
     cron_job: Object, spec: Object, status: Object, active: dict[str, Object], plan: Plan, now: float
 ) -> None:
+    try:
+        zone = ZoneInfo(spec["timeZone"]) if spec.get("timeZone") else UTC
+    except (ZoneInfoNotFoundError, ValueError):
+        name = spec["timeZone"]
+        plan.event(WARNING, "UnknownTimeZone", f'invalid timeZone: "{name}": unknown time zone {name}')
+        return
     if spec.get("suspend"):
         plan.because("suspended")
         return
     try:
         schedule = cron.parse(spec["schedule"])
-        zone = ZoneInfo(spec["timeZone"]) if spec.get("timeZone") else UTC
-    except ZoneInfoNotFoundError:
-        plan.event(
-            WARNING, "UnknownTimeZone", f"invalid timeZone: {spec['timeZone']!r}: unknown time zone {spec['timeZone']}"
-        )
-        return
     except ValueError as error:
         plan.event(WARNING, "UnparseableSchedule", f'unparseable schedule: "{spec["schedule"]}" : {error}')
         return
@@ -151,7 +167,7 @@ def _trim(spec: Object, jobs: list[Object], plan: Plan) -> None:
     ):
         finished = [job for job in jobs if is_finished(job) == condition]
         finished.sort(
-            key=lambda job: (str((job.get("status") or {}).get("startTime", "")), str(job["metadata"]["name"]))
+            key=lambda job: (str((job.get("status") or {}).get("startTime", "~")), str(job["metadata"]["name"]))
         )
         for job in finished[: max(len(finished) - limit, 0)]:
             done = Event(NORMAL, "SuccessfulDelete", f"Deleted job {job['metadata']['name']}")

@@ -4,6 +4,7 @@ The pods are bound by the scheduler, to which each is tied by an affinity on the
 """
 
 import copy
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -36,6 +37,7 @@ _TOLERATED = (
 )
 _HOST_NETWORK_TOLERATED = ("node.kubernetes.io/network-unavailable", "NoSchedule")
 _BURST = 250
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 900.0
 
 
 @dataclass
@@ -43,6 +45,9 @@ class Children:
     pods: list[Object] = field(default_factory=list)
     nodes: list[Object] = field(default_factory=list)
     revisions: list[Object] = field(default_factory=list)
+    paused: dict[str, float] = field(default_factory=dict)
+    """Until when (epoch seconds) a failed daemon stays where it is, by node: one that fails again and again must not
+    be replaced without end."""
 
 
 def selector_of(daemon_set: Object) -> Selector:
@@ -107,10 +112,17 @@ def reconcile(daemon_set: Object, children: Children, now: float) -> Plan:
     mine = claim(daemon_set, selector, children.pods, PODS, plan)
     history = revisions.record(daemon_set, children.revisions, plan)
     by_node: dict[str, list[Object]] = {}
-    for pod in sorted(mine, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"])):
-        by_node.setdefault(node_of(pod), []).append(pod)
-    _Round(daemon_set, by_node, children.nodes, history, plan, now).run()
+    for pod in sorted(mine, key=_age):
+        if not (pods.is_finished(pod) and pods.is_terminating(pod)):
+            by_node.setdefault(node_of(pod), []).append(pod)
+    _Round(daemon_set, by_node, children, history, plan, now).run()
     return plan
+
+
+def _age(pod: Object) -> tuple[bool, str, str]:
+    """Scheduled ones first, then the oldest."""
+    metadata = pod["metadata"]
+    return not pod["spec"].get("nodeName"), metadata.get("creationTimestamp", ""), metadata["name"]
 
 
 class _Round:
@@ -118,7 +130,7 @@ class _Round:
         self,
         daemon_set: Object,
         by_node: dict[str, list[Object]],
-        nodes: list[Object],
+        children: Children,
         history: revisions.History,
         plan: Plan,
         now: float,
@@ -126,7 +138,8 @@ class _Round:
         self.set = daemon_set
         self.spec = daemon_set["spec"]
         self.by_node = by_node
-        self.nodes = {node["metadata"]["name"]: node for node in nodes}
+        self.nodes = {node["metadata"]["name"]: node for node in children.nodes}
+        self.paused = children.paused
         self.history = history
         self.plan = plan
         self.now = now
@@ -182,6 +195,10 @@ class _Round:
             if pods.is_finished(pod):
                 message = f"Found failed daemon pod {self._full_name(pod)} on node {name}, will try to kill it"
                 if pods.phase(pod) == "Failed":
+                    if (until := self.paused.get(name, 0.0)) > self.now:
+                        self.plan.again_in(until - self.now)
+                        self.plan.because(f"the failed daemon on {name} stays for {until - self.now:.0f} s")
+                        continue
                     self.plan.event(WARNING, "FailedDaemonPod", message)
                 else:
                     message = f"Found succeeded daemon pod {self._full_name(pod)} on node {name}, will try to delete it"
@@ -189,10 +206,13 @@ class _Round:
                 self._delete(pod, "it has ended")
             else:
                 running.append(pod)
-        # During a surge an old and a new pod share the node; otherwise the oldest stays alone.
-        allowed = 2 if self.max_surge and len({self._is_new(pod) for pod in running}) == 2 else 1
-        for pod in running[allowed:]:
-            self._delete(pod, f"{name} has another")
+        # During a surge the oldest of each revision share the node; otherwise the oldest stays alone.
+        kept: set[bool] = set()
+        for pod in running:
+            kind = self._is_new(pod) if self.max_surge else True
+            if kind in kept:
+                self._delete(pod, f"{name} has another")
+            kept.add(kind)
 
     def _full_name(self, pod: Object) -> str:
         return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
@@ -287,17 +307,18 @@ class _Round:
     def _status(self) -> None:
         current = misscheduled = ready = available = updated = 0
         for name, (start, _) in self.verdicts.items():
-            living = [pod for pod in self.by_node.get(name, ()) if not pods.is_terminating(pod)]
+            found = self.by_node.get(name)
             if not start:
-                misscheduled += bool(living)
+                misscheduled += bool(found)
                 continue
-            if not living:
+            if not found:
                 continue
             current += 1
-            best = max(living, key=lambda pod: (self._is_available(pod), pods.is_ready(pod)))
-            ready += pods.is_ready(best)
-            available += self._is_available(best)
-            updated += any(self._is_new(pod) for pod in living)
+            # The oldest speaks for the node: beside an old pod, a new one does not count as the node's yet.
+            oldest = found[0]
+            ready += pods.is_ready(oldest)
+            available += pods.is_available(oldest, self.min_ready, self.now)
+            updated += self._is_new(oldest)
         status: Object = {
             "currentNumberScheduled": current,
             "numberMisscheduled": misscheduled,
@@ -341,6 +362,9 @@ class DaemonSetController(Controller):
         Watch(CONTROLLER_REVISIONS, keys_of_controller(DAEMON_SETS)),
     )
 
+    def __init__(self) -> None:
+        self._failures: dict[tuple[str, str], tuple[str, float, float]] = {}
+
     def setup(self, informers: Informers) -> None:
         index_orphans(informers[PODS])
 
@@ -353,4 +377,27 @@ class DaemonSetController(Controller):
         )
 
     def reconcile(self, obj: Object, children: Children, now: float) -> Plan:
+        children.paused = self._pauses(obj, children.pods, now)
         return reconcile(obj, children, now)
+
+    def _pauses(self, obj: Object, found: list[Object], now: float) -> dict[str, float]:
+        """The first failed daemon of a node goes at once, the next after a second, and so on, doubling."""
+        pauses = {}
+        for pod in found:
+            if pods.phase(pod) != "Failed" or pods.is_terminating(pod):
+                continue
+            node, uid = node_of(pod), pod["metadata"]["uid"]
+            key = (obj["metadata"]["uid"], node)
+            last, at, pause = self._failures.get(key, ("", -math.inf, 0.0))
+            if last != uid:
+                forgotten = now - at > 2 * _LONGEST_PAUSE
+                pause = 0.0 if not last or forgotten else min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+                at = now
+                self._failures[key] = (uid, at, pause)
+            pauses[node] = at + pause
+        return pauses
+
+    def gone(self, key: Key, informers: Informers, now: float) -> None:
+        sets = {one["metadata"]["uid"] for one in informers[DAEMON_SETS]}
+        for failure in [one for one in self._failures if one[0] not in sets]:
+            del self._failures[failure]

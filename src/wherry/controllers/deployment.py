@@ -35,6 +35,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _OWN_ANNOTATIONS = frozenset(
     {LAST_APPLIED, REVISION, REVISION_HISTORY, DESIRED, MAX_REPLICAS, "deprecated.deployment.rollback.to"}
 )
+_HISTORY_CHARACTERS = 2000
 # progressDeadlineSeconds of "no deadline".
 _NO_DEADLINE = 2**31 - 1
 
@@ -101,6 +102,7 @@ class _Round:
         self.new = next((one for one in ordered if same_template(one["spec"]["template"], template)), None)
         self.old = [one for one in ordered if one is not self.new]
         self.all = [*self.old, *([self.new] if self.new else [])]
+        self.made = ""
 
     # The course of a round.
 
@@ -202,6 +204,7 @@ class _Round:
         done = Event(NORMAL, "ScalingReplicaSet", f"Scaled up replica set {name} from 0 to {size}") if size else None
         failed = Event(WARNING, "ReplicaSetCreateError", f'Failed to create new replica set "{name}": {{error}}')
         self.plan.create(REPLICA_SETS, replica_set, done, failed)
+        self.made = name
         self.plan.because(f"no replica set has this template: create {name} with {size} of {self.replicas} replicas")
         self._tell_revision(revision)
         if self._deadline is not None:
@@ -219,8 +222,10 @@ class _Round:
         revision = _revision(self.new)
         if self._next_revision() > revision:
             if revision:
-                history = annotations.get(REVISION_HISTORY, "")
-                wanted[REVISION_HISTORY] = f"{history},{revision}" if history else str(revision)
+                past = [one for one in annotations.get(REVISION_HISTORY, "").split(",") if one] + [str(revision)]
+                while len(",".join(past)) > _HISTORY_CHARACTERS:
+                    past.pop(0)
+                wanted[REVISION_HISTORY] = ",".join(past)
             wanted[REVISION] = str(self._next_revision())
         min_ready = self.spec.get("minReadySeconds", 0)
         patch: Object = {}
@@ -400,7 +405,9 @@ class _Round:
             # As upstream: the same state is not told again, whatever the message.
             return self.conditions
         updated = format_time(self.now)
-        return conditions.put(self.conditions, type, status, reason, message, self.now, lastUpdateTime=updated)
+        new = conditions.put(self.conditions, type, status, reason, message, self.now, lastUpdateTime=updated)
+        # What was told last stands last.
+        return [one for one in new if one["type"] != type] + [one for one in new if one["type"] == type]
 
     def _put(self, type: str, status: str, reason: str, message: str) -> None:
         self.conditions = self._with(type, status, reason, message)
@@ -470,7 +477,7 @@ class _Round:
         failure = next(
             (
                 found
-                for one in ([self.new] if self.new else self.old)
+                for one in ([self.new] if self.new else []) + self.old
                 if (found := conditions.get(one.get("status"), "ReplicaFailure"))
             ),
             None,
@@ -481,11 +488,8 @@ class _Round:
             self.conditions = conditions.without(self.conditions, "ReplicaFailure")
 
     def _judge_progress(self, counts: Object, current: conditions.Condition | None, deadline: float) -> None:
-        name = (
-            f'ReplicaSet "{self.new["metadata"]["name"]}"'
-            if self.new
-            else f'Deployment "{self.deployment["metadata"]["name"]}"'
-        )
+        made = self.new["metadata"]["name"] if self.new else self.made
+        name = f'ReplicaSet "{made}"' if made else f'Deployment "{self.deployment["metadata"]["name"]}"'
         old = self.old_status
         if self._is_complete(counts):
             self._put("Progressing", "True", "NewReplicaSetAvailable", f"{name} has successfully progressed.")

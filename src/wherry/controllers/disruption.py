@@ -7,7 +7,7 @@ from wherry.client.informer import Informers, Key
 from wherry.controllers import conditions, pods
 from wherry.controllers.loop import Controller, Watch
 from wherry.controllers.ownership import controller_of
-from wherry.controllers.plan import NORMAL, Plan
+from wherry.controllers.plan import NORMAL, WARNING, Plan
 from wherry.controllers.templates import scaled
 from wherry.schema.builtin import (
     DEPLOYMENTS,
@@ -25,11 +25,13 @@ _GRACE = 120.0
 
 @dataclass
 class Children:
-    """`pods`: those that the selector finds; `expected`: how many their controllers want (None: `error` says why)."""
+    """`pods`: those that the selector finds; `expected`: how many their controllers want (None: `error` says why);
+    `unmanaged`: some have no controller, so that nothing says how many are wanted."""
 
     pods: list[Object] = field(default_factory=list)
     expected: int | None = 0
     error: str = ""
+    unmanaged: bool = False
 
 
 def selector_of(budget: Object) -> Selector:
@@ -40,19 +42,29 @@ def reconcile(budget: Object, children: Children, now: float) -> Plan:
     plan = Plan()
     spec, old = budget["spec"], budget.get("status") or {}
     if not children.pods:
+        plan.event(NORMAL, "NoPods", "No matching pods found")
         plan.because("no pods match")
     found = list(old.get("conditions") or ())
     generation = budget["metadata"].get("generation", 0)
     if children.expected is None:
         message = children.error
         plan.event(
-            NORMAL, "CalculateExpectedPodCountFailed", f"Failed to calculate the number of expected pods: {message}"
+            WARNING, "CalculateExpectedPodCountFailed", f"Failed to calculate the number of expected pods: {message}"
         )
         found = conditions.put(
             found, "DisruptionAllowed", "False", "SyncFailed", message, now, observedGeneration=generation
         )
         plan.status = old | {"disruptionsAllowed": 0, "observedGeneration": generation, "conditions": found}
         return plan
+    if children.unmanaged:
+        plan.event(
+            WARNING,
+            "UnmanagedPods",
+            f"Pods selected by this PodDisruptionBudget (selector: {_shown(spec.get('selector') or {})}) were found "
+            "to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in "
+            'undefined behavior. To account for these pods please set ".spec.minAvailable" field of the PDB to an '
+            "integer value.",
+        )
     total = children.expected
     if spec.get("maxUnavailable") is not None:
         desired = max(total - scaled(spec["maxUnavailable"], total, round_up=True), 0)
@@ -64,9 +76,16 @@ def reconcile(budget: Object, children: Children, now: float) -> Plan:
     disrupted: dict[str, str] = {}
     for name, at in (old.get("disruptedPods") or {}).items():
         pod = next((one for one in children.pods if one["metadata"]["name"] == name), None)
-        if pod is not None and not pods.is_terminating(pod) and parse_time_or(at, now) + _GRACE > now:
+        if pod is None or pods.is_terminating(pod):
+            continue
+        left = parse_time_or(at, now) + _GRACE - now
+        if left > 0:
             disrupted[name] = at
-            plan.again_in(parse_time_or(at, now) + _GRACE - now)
+            plan.again_in(left)
+        else:
+            metadata = budget["metadata"]
+            message = f"Pod was expected by PDB {metadata['namespace']}/{metadata['name']} to be deleted but it wasn't"
+            plan.event(WARNING, "NotDeleted", message, pod)
     healthy = sum(
         pods.is_ready(pod) and not pods.is_terminating(pod) and pod["metadata"]["name"] not in disrupted
         for pod in children.pods
@@ -86,6 +105,19 @@ def reconcile(budget: Object, children: Children, now: float) -> Plan:
         "conditions": found,
     } | ({"disruptedPods": disrupted} if disrupted else {})
     return plan
+
+
+def _shown(selector: Object) -> str:
+    """A label selector as upstream's messages show it."""
+    labels = "".join(f"{name}: {value}," for name, value in sorted((selector.get("matchLabels") or {}).items()))
+    requirements = "".join(
+        f"{{{one['key']} {one['operator']} [{' '.join(one.get('values') or ())}]}},"
+        for one in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{requirements}}},}}"
+    )
 
 
 def _budgets_of_pod(pod: Object, informers: Informers) -> list[Key]:
@@ -129,16 +161,20 @@ class DisruptionController(Controller):
         if not by_controllers:
             return Children(found, len(found))
         expected = 0
+        unmanaged = False
         seen: set[str] = set()
         for pod in found:
+            if controller_of(pod) is None:
+                unmanaged = True
+                continue
             owner = self._root(pod, namespace, informers)
             if owner is None:
                 name = pod["metadata"]["name"]
-                return Children(found, None, f"found no controllers for pod {name!r}".replace("'", '"'))
+                return Children(found, None, f'found no controllers for pod "{name}"')
             if owner["metadata"]["uid"] not in seen:
                 seen.add(owner["metadata"]["uid"])
                 expected += owner["spec"].get("replicas", 1)
-        return Children(found, expected)
+        return Children(found, expected, unmanaged=unmanaged)
 
     def _root(self, pod: Object, namespace: str, informers: Informers) -> Object | None:
         reference = controller_of(pod)

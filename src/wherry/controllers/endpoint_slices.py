@@ -114,8 +114,12 @@ def _pack(
             "endpoints": chunk,
             "ports": ports,
         }
-        message = f"Error creating Endpoint Slice for Service {metadata['namespace']}/{metadata['name']}: {{error}}"
-        plan.create(ENDPOINT_SLICES, new, failed=Event(WARNING, "FailedToCreateEndpointSlices", message))
+        name = f"{metadata['namespace']}/{metadata['name']}"
+        message = (
+            f"Error updating Endpoint Slices for Service {name}: "
+            f"failed to create EndpointSlice for Service {name}: {{error}}"
+        )
+        plan.create(ENDPOINT_SLICES, new, failed=Event(WARNING, "FailedToUpdateEndpointSlices", message))
         plan.because(f"a new slice for {len(chunk)} endpoints")
 
 
@@ -125,7 +129,11 @@ def _refresh(service: Object, current: Object, endpoints: list[Object], plan: Pl
         return
     new = current | {"endpoints": endpoints, "metadata": current["metadata"] | {"labels": labels}}
     metadata = service["metadata"]
-    message = f"Error updating Endpoint Slices for Service {metadata['namespace']}/{metadata['name']}: {{error}}"
+    name = f"{metadata['namespace']}/{metadata['name']}"
+    message = (
+        f"Error updating Endpoint Slices for Service {name}: "
+        f"failed to update {current['metadata']['name']} EndpointSlice for Service {name}: {{error}}"
+    )
     plan.update(ENDPOINT_SLICES, new, failed=Event(WARNING, "FailedToUpdateEndpointSlices", message))
     plan.because(f"slice {current['metadata']['name']} now has {len(endpoints)} endpoints")
 

@@ -5,6 +5,7 @@ into `status.uncountedTerminatedPods` together with the new totals' intent, then
 moves into the total. So a pod is counted exactly once, whatever crashes in between.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -113,12 +114,17 @@ class _Round:
             "succeeded": list(uncounted.get("succeeded") or ()),
             "failed": list(uncounted.get("failed") or ()),
         }
-        self.done_indexes = parse_indexes(self.old.get("completedIndexes", ""))
-        self.failed_indexes = parse_indexes(self.old.get("failedIndexes", ""))
+        # A job may be made smaller: indexes beyond its size count no longer.
+        self.done_indexes = self._within(self.old.get("completedIndexes", ""))
+        self.failed_indexes = self._within(self.old.get("failedIndexes", ""))
         self.failure = ""
         self.failure_reason = ""
         self.success_reason = self.success_message = ""
         self.new_failures = 0
+
+    def _within(self, indexes: str) -> set[int]:
+        found = parse_indexes(indexes)
+        return found if self.completions is None else {index for index in found if index < self.completions}
 
     def run(self) -> None:
         started = self.old.get("startTime")
@@ -178,9 +184,8 @@ class _Round:
 
     def _counts_when_terminating(self, pod: Object) -> bool:
         """A pod that is being deleted counts as failed, unless it is to be replaced only when it has ended."""
-        return self.spec.get("podReplacementPolicy", "TerminatingOrFailed") != "Failed" or not pod["spec"].get(
-            "nodeName"
-        )
+        default = "Failed" if self.spec.get("podFailurePolicy") else "TerminatingOrFailed"
+        return self.spec.get("podReplacementPolicy", default) != "Failed" or not pod["spec"].get("nodeName")
 
     def _note_success(self, pod: Object) -> None:
         index = self._index(pod)
@@ -228,8 +233,10 @@ class _Round:
         if self.failure or self.success_reason:
             return
         failures = self.failed + len(self.uncounted["failed"])
-        failures += self._restarts()
         limit = self.spec.get("backoffLimit", 2**31 - 1 if self.spec.get("backoffLimitPerIndex") is not None else 6)
+        if failures > limit or self._restarted_too_often(limit):
+            self.failure_reason, self.failure = "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+            return
         deadline = self.spec.get("activeDeadlineSeconds")
         if deadline is not None and self.started and not self.suspended:
             ends = parse_time_or(self.started, self.now) + deadline
@@ -238,9 +245,6 @@ class _Round:
                 self.failure = "Job was active longer than specified deadline"
                 return
             self.plan.again_in(ends - self.now)
-        if failures > limit:
-            self.failure_reason, self.failure = "BackoffLimitExceeded", "Job has reached the specified backoff limit"
-            return
         if self.failed_indexes:
             most = self.spec.get("maxFailedIndexes")
             if most is not None and len(self.failed_indexes) > most:
@@ -270,18 +274,20 @@ class _Round:
     def _successes(self) -> int:
         return len(self.done_indexes) if self.indexed else self.succeeded + len(self.uncounted["succeeded"])
 
-    def _restarts(self) -> int:
-        """With restartPolicy OnFailure the containers' restarts count as failures."""
+    def _restarted_too_often(self, limit: int) -> bool:
+        """With restartPolicy OnFailure the containers' restarts count, and the last one allowed already ends it."""
         if self.spec["template"]["spec"].get("restartPolicy") != "OnFailure":
-            return 0
-        return sum(
+            return False
+        restarts = sum(
             status.get("restartCount", 0)
-            for pod in self.active
+            for pod in self.pods
+            if not pods.is_finished(pod)
             for status in (
                 *((pod.get("status") or {}).get("containerStatuses") or ()),
                 *((pod.get("status") or {}).get("initContainerStatuses") or ()),
             )
         )
+        return bool(restarts >= limit) if limit else restarts > 0
 
     # Starting and stopping pods.
 
@@ -304,7 +310,8 @@ class _Round:
                 self._delete(pod, "the job is suspended")
             return
         if self.completions is None:
-            wanted = self.parallelism if not self._successes() else min(len(self.active), self.parallelism)
+            # After the first success no more are started; those that run may end by themselves.
+            wanted = self.parallelism if not self._successes() else len(self.active)
         else:
             left = self.completions - self._successes()
             if self.indexed:
@@ -322,12 +329,15 @@ class _Round:
         missing = wanted - len(occupying)
         if missing <= 0:
             return
-        wait = self._backoff()
+        by_index = self.indexed and self.spec.get("backoffLimitPerIndex") is not None
+        wait = 0.0 if by_index else self._backoff()
         if wait > 0:
             self.plan.again_in(wait)
             self.plan.because(f"waiting {wait:.0f} s after a failure")
             return
         indexes = self._free_indexes(occupying) if self.indexed else None
+        if by_index and indexes:
+            indexes = self._rested(indexes)
         for number in range(missing):
             if indexes is None:
                 self._create(None)
@@ -351,17 +361,36 @@ class _Round:
         return [index for index in range(self.completions or 0) if index not in taken]
 
     def _backoff(self) -> float:
-        """Seconds to wait: 10 s after the first failure, doubling to 10 minutes, counted from the last one."""
-        failures = 0
-        last = 0.0
-        for pod in self.pods:
-            if pods.phase(pod) == "Failed":
-                failures += 1
-                last = max(last, _finished_at(pod, self.now))
+        """Seconds to wait: 10 s after the first failure since the last success, doubling to 10 minutes, counted from
+        the last one."""
+        success = max(
+            (_finished_at(pod, self.now) for pod in self.pods if pods.phase(pod) == "Succeeded"), default=-math.inf
+        )
+        failures = [_finished_at(pod, self.now) for pod in self.pods if pods.phase(pod) == "Failed"]
+        return self._pause([at for at in failures if at > success])
+
+    def _pause(self, failures: list[float]) -> float:
+        """`failures`: when each was (epoch seconds)."""
         if not failures:
             return 0.0
-        wait = min(BACKOFF_FIRST * 2.0 ** min(failures - 1, 30), BACKOFF_MAX)
-        return max(last + wait - self.now, 0.0)
+        wait = min(BACKOFF_FIRST * 2.0 ** min(len(failures) - 1, 30), BACKOFF_MAX)
+        return max(max(failures) + wait - self.now, 0.0)
+
+    def _rested(self, indexes: list[int]) -> list[int]:
+        """Those whose own failures are long enough ago; the plan looks again for the others."""
+        failures: dict[int | None, list[float]] = {}
+        for pod in self.pods:
+            if pods.phase(pod) == "Failed":
+                failures.setdefault(self._index(pod), []).append(_finished_at(pod, self.now))
+        rested = []
+        for index in indexes:
+            wait = self._pause(failures.get(index, []))
+            if wait > 0:
+                self.plan.again_in(wait)
+                self.plan.because(f"index {index} waits {wait:.0f} s after a failure")
+            else:
+                rested.append(index)
+        return rested
 
     def _create(self, index: int | None) -> None:
         template = self.spec["template"]
@@ -386,7 +415,11 @@ class _Round:
 
     def _failures_of_index(self, index: int) -> int:
         return max(
-            (self._index_failures(pod) + 1 for pod in self.pods if self._index(pod) == index and pods.is_finished(pod)),
+            (
+                self._index_failures(pod) + (judge(self.spec.get("podFailurePolicy"), pod).action != "Ignore")
+                for pod in self.pods
+                if self._index(pod) == index and pods.is_finished(pod)
+            ),
             default=0,
         )
 
@@ -437,7 +470,7 @@ class _Round:
     def _finish(self, status: Object) -> None:
         """Two stages: first the target condition while pods go, then the final one when all are counted."""
         for pod in self.active:
-            self.plan.delete(PODS, pod)
+            self._delete(pod, "the job is over")
         pending = self.uncounted["succeeded"] or self.uncounted["failed"]
         waiting = self.active or any(pods.is_terminating(pod) and not pods.is_finished(pod) for pod in self.pods)
         if self.success_reason:

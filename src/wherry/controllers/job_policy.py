@@ -42,7 +42,7 @@ def judge(policy: Object | None, pod: Object) -> Verdict:
 
 def _exit_code(requirement: Object, pod: Object) -> tuple[str, int] | None:
     status = pod.get("status") or {}
-    for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+    for one in (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())):
         if requirement.get("containerName") not in (None, one["name"]):
             continue
         terminated: dict[str, Any] = (one.get("state") or {}).get("terminated") or {}

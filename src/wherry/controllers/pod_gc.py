@@ -43,7 +43,7 @@ def reconcile(pod: Object, children: Children, now: float) -> Plan:
         message = "PodGC: node no longer exists"
         _collect(pod, plan, now, f"its node {name} is gone", message)
     elif name and children.node is not None and pods.is_terminating(pod) and _is_out_of_service(children.node):
-        _collect(pod, plan, now, f"its node {name} is out of service", "PodGC: node is out of service")
+        _collect(pod, plan, now, f"its node {name} is out of service", "")
     elif not name and pods.is_terminating(pod):
         _collect(pod, plan, now, "it is being deleted and was never scheduled", "")
     elif children.beyond_limit:
@@ -66,6 +66,13 @@ def _collect(pod: Object, plan: Plan, now: float, why: str, message: str) -> Non
             )
         plan.patch(PODS, pod, {"status": status}, subresource="status")
     plan.delete(PODS, pod, grace_period_seconds=0)
+
+
+def first_to_go(pod: Object) -> tuple[bool, float, str]:
+    """Evicted pods before those that controllers may still want to look at, then the oldest."""
+    metadata = pod["metadata"]
+    kept = (pod.get("status") or {}).get("reason") != "Evicted"
+    return kept, parse_time_or(metadata.get("creationTimestamp"), 0), metadata["name"]
 
 
 def _is_out_of_service(node: Object) -> bool:
@@ -117,7 +124,7 @@ class PodGCController(Controller):
             finished = informers[PODS].by_index(_FINISHED_INDEX, "yes")
             surplus = len(finished) - TERMINATED_LIMIT
             if surplus > 0:
-                oldest = sorted(finished, key=lambda pod: parse_time_or(pod["metadata"].get("creationTimestamp"), 0))
+                oldest = sorted(finished, key=first_to_go)
                 children.beyond_limit = any(pod is obj for pod in oldest[:surplus])
         return children
 

@@ -55,9 +55,20 @@ def is_available(pod: Object, min_ready_seconds: float, now: float) -> bool:
     return available_in(pod, min_ready_seconds, now) == 0.0
 
 
-def restarts(pod: Object) -> int:
-    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-    return max((status.get("restartCount", 0) for status in statuses), default=0)
+def restarts(pod: Object) -> tuple[int, int]:
+    """The most restarts of a container, and of a sidecar."""
+    status = pod.get("status") or {}
+    sidecars = {one["name"] for one in pod["spec"].get("initContainers") or () if one.get("restartPolicy") == "Always"}
+    beside = [one for one in status.get("initContainerStatuses") or () if one["name"] in sidecars]
+    return (
+        max((one.get("restartCount", 0) for one in status.get("containerStatuses") or ()), default=0),
+        max((one.get("restartCount", 0) for one in beside), default=0),
+    )
+
+
+def _magnitude(seconds: float) -> int:
+    """Times of one power of two (of nanoseconds) count as equally long ago; -1 for none."""
+    return int(math.log2(seconds * 1e9)) if seconds > 0 else -1
 
 
 def deletion_cost(pod: Object) -> int:
@@ -87,9 +98,9 @@ def first_to_delete(pods: Iterable[Object], related: Iterable[Object], now: floa
             ready,
             deletion_cost(pod),
             -crowd[node],
-            math.floor(math.log2(ready_for + 1)),
-            -restarts(pod),
-            math.floor(math.log2(age + 1)),
+            _magnitude(ready_for),
+            *(-count for count in restarts(pod)),
+            _magnitude(age),
             pod["metadata"].get("uid", ""),
         )
 

@@ -88,6 +88,9 @@ def _count(plan: Plan, owner: Object, active: Iterable[Object], failure: str, no
     kept = list(old.get("conditions") or ())
     rest = conditions.without(kept, "ReplicaFailure")
     if failure:
-        failed = conditions.put(kept, "ReplicaFailure", "True", failure, "{error}", now)
+        failed = kept
+        if conditions.get(old, "ReplicaFailure") is None:
+            # Told once: messages name the refused pod, and a status that changes with every try would ask for the next.
+            failed = conditions.put(kept, "ReplicaFailure", "True", failure, "{error}", now)
         plan.status_if_failed = status | {"conditions": failed}
     plan.status = status | ({"conditions": rest} if rest else {})

@@ -6,6 +6,7 @@ This controller keeps `status.used` true; refusing what goes beyond is admission
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from wherry.client.clock import parse_time
 from wherry.client.informer import Informers, Key, key_of
 from wherry.controllers import pods
 from wherry.controllers.catalog import Catalog
@@ -39,15 +40,17 @@ def in_scope(pod: Object, quota: Object) -> bool:
     """Whether a pod counts for the quota's scopes."""
     spec = quota["spec"]
     best_effort = not any(
-        (container.get("resources") or {}).get(kind)
-        for container in pod["spec"].get("containers", ())
+        quantity.parse(((container.get("resources") or {}).get(kind) or {}).get(resource, "0")) > quantity.ZERO
+        for container in (*pod["spec"].get("containers", ()), *(pod["spec"].get("initContainers") or ()))
         for kind in ("requests", "limits")
+        for resource in ("cpu", "memory")
     )
     truths = {
         "Terminating": pod["spec"].get("activeDeadlineSeconds") is not None,
         "NotTerminating": pod["spec"].get("activeDeadlineSeconds") is None,
         "BestEffort": best_effort,
         "NotBestEffort": not best_effort,
+        "CrossNamespacePodAffinity": _looks_across_namespaces(pod),
     }
     if not all(truths.get(scope, True) for scope in spec.get("scopes") or ()):
         return False
@@ -68,10 +71,39 @@ def in_scope(pod: Object, quota: Object) -> bool:
     return True
 
 
+def _looks_across_namespaces(pod: Object) -> bool:
+    """Whether a term of its pod (anti-)affinity names namespaces."""
+    affinity = pod["spec"].get("affinity") or {}
+    terms: list[Object] = []
+    for kind in ("podAffinity", "podAntiAffinity"):
+        rules = affinity.get(kind) or {}
+        terms += rules.get("requiredDuringSchedulingIgnoredDuringExecution") or ()
+        preferred = rules.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        terms += [one["podAffinityTerm"] for one in preferred]
+    return any(term.get("namespaces") or term.get("namespaceSelector") is not None for term in terms)
+
+
+def _stuck_in(pod: Object, now: float) -> float | None:
+    """Seconds until a pod that is being deleted no longer counts (its node may be lost); None while it is not."""
+    metadata = pod["metadata"]
+    ends = parse_time(metadata.get("deletionTimestamp"))
+    grace = metadata.get("deletionGracePeriodSeconds")
+    return None if ends is None or grace is None else ends + grace - now
+
+
 def reconcile(quota: Object, children: Children, now: float) -> Plan:
     plan = Plan()
     hard = quota["spec"].get("hard") or {}
-    counted = [pod for pod in children.pods if not pods.is_finished(pod) and in_scope(pod, quota)]
+    counted = []
+    for pod in children.pods:
+        if pods.is_finished(pod) or not in_scope(pod, quota):
+            continue
+        left = _stuck_in(pod, now)
+        if left is not None and left < 0:
+            continue
+        if left is not None:
+            plan.again_in(left + 1)
+        counted.append(pod)
     used = {name: str(_used(name, counted, children)) for name in hard}
     plan.status = {"hard": {name: quantity.canonical(text) for name, text in hard.items()}, "used": used}
     return plan
@@ -117,16 +149,16 @@ def _total(counted: Iterable[Object], kind: str, resource: str) -> quantity.Quan
     total = quantity.ZERO
     for pod in counted:
         spec = pod["spec"]
-        needs = quantity.ZERO
-        largest = quantity.ZERO
+        needs = sidecars = largest = quantity.ZERO
         for container in spec.get("containers", ()):
             needs += _amount(container, kind, resource)
         for container in spec.get("initContainers") or ():
             if container.get("restartPolicy") == "Always":
-                needs += _amount(container, kind, resource)
+                sidecars += _amount(container, kind, resource)
             else:
-                largest = max(largest, _amount(container, kind, resource))
-        needs = max(needs, largest)
+                # The sidecars before it run on beside it.
+                largest = max(largest, _amount(container, kind, resource) + sidecars)
+        needs = max(needs + sidecars, largest)
         needs += quantity.parse((spec.get("overhead") or {}).get(resource, "0"))
         total += needs
     return total

@@ -13,6 +13,8 @@ from wherry.schema.builtin import CONTROLLER_REVISIONS
 from wherry.schema.resource import Object
 
 HASH_LABEL = "controller-revision-hash"
+_SET_HASH_LABEL = "controller.kubernetes.io/hash"
+"""What upstream calls the label on the revisions of StatefulSets; their pods bear the revision's whole name."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def record(owner: Object, found: Iterable[Object], plan: Plan) -> History:
     digest = safe_hash(template, collisions)
     name = f"{metadata['name']}-{digest}"
     label = name if owner["kind"] == "StatefulSet" else digest
+    hashed = {_SET_HASH_LABEL: digest} if owner["kind"] == "StatefulSet" else {HASH_LABEL: digest}
     plan.create(
         CONTROLLER_REVISIONS,
         {
@@ -53,9 +56,11 @@ def record(owner: Object, found: Iterable[Object], plan: Plan) -> History:
             "metadata": {
                 "name": name,
                 "namespace": metadata["namespace"],
-                "labels": dict(template["metadata"].get("labels") or {}) | {HASH_LABEL: label},
+                "labels": dict(template["metadata"].get("labels") or {}) | hashed,
                 "ownerReferences": [owner_reference(owner)],
-            },
+            }
+            # With them goes kubernetes.io/change-cause, which `kubectl rollout history` shows.
+            | ({"annotations": dict(metadata["annotations"])} if metadata.get("annotations") else {}),
             "data": {"spec": {"template": template | {"$patch": "replace"}}},
             "revision": newest + 1,
         },

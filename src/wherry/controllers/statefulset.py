@@ -93,7 +93,9 @@ class _Round:
         self.rolling = strategy.get("type", "RollingUpdate") == "RollingUpdate"
         rolling = strategy.get("rollingUpdate") or {}
         self.partition: int = rolling.get("partition", 0)
-        self.max_unavailable = max(scaled(rolling.get("maxUnavailable"), self.replicas, round_up=True, default=1), 1)
+        self.max_unavailable: int | None = None
+        if rolling.get("maxUnavailable") is not None:
+            self.max_unavailable = max(scaled(rolling["maxUnavailable"], self.replicas, round_up=True), 1)
         current = self.old.get("currentRevision")
         self.current = current if current in history.templates else history.update
         self.by_ordinal = {ordinal: pod for pod in mine if (ordinal := ordinal_of(stateful_set, pod)) is not None}
@@ -128,8 +130,11 @@ class _Round:
             self._delete(pod, "beyond the wanted replicas")
             if self.ordered:
                 return
-        if self.rolling and not condemned:
-            self._update()
+        if self.rolling:
+            if rolling_limit := self.max_unavailable:
+                self._update_within(rolling_limit)
+            else:
+                self._update()
 
     def _attend(self, ordinal: int) -> bool:
         """See to one wanted pod; True if it is not healthy (yet)."""
@@ -142,13 +147,6 @@ class _Round:
             self.plan.because(f"waiting for {name} to go before it is made again")
             return True
         if pods.is_finished(pod):
-            event = "RecreatingFailedPod" if pods.phase(pod) == "Failed" else "RecreatingTerminatedPod"
-            self.plan.event(
-                WARNING if pods.phase(pod) == "Failed" else NORMAL,
-                event,
-                f"StatefulSet {self.set['metadata']['namespace']}/{self.name} is recreating "
-                f"{pods.phase(pod).lower()} Pod {name}",
-            )
             self._delete(pod, "it has ended")
             return True
         if not pod["spec"].get("nodeName"):
@@ -169,7 +167,27 @@ class _Round:
         return any(not self._is_healthy(pod) for other, pod in self.by_ordinal.items() if other < ordinal)
 
     def _update(self) -> None:
-        """Replace pods of other revisions, from the last to the partition."""
+        """Replace the last pod of another revision, down to the partition, once all behind it are healthy."""
+        for ordinal in reversed(self.wanted):
+            if ordinal < self.start + self.partition:
+                return
+            pod = self.by_ordinal.get(ordinal)
+            if pod is None:
+                return
+            if self._revision(pod) != self.history.update and not pods.is_terminating(pod):
+                if not self._is_leaving(pod):
+                    self._delete(pod, f"it has revision {self._revision(pod)}, {self.history.update} is wanted")
+                return
+            if not self._is_healthy(pod):
+                self.plan.because(f"the update waits for {pod['metadata']['name']} to be ready")
+                return
+
+    def _is_leaving(self, pod: Object) -> bool:
+        """Whether this round deletes it already."""
+        return any(getattr(step, "target", None) is pod for step in self.plan.steps)
+
+    def _update_within(self, limit: int) -> None:
+        """Replace pods of other revisions, from the last to the partition, `limit` of them at a time."""
         unavailable = sum(
             not self._is_healthy(pod) or not pods.is_available(pod, self.min_ready, self.now)
             for ordinal in self.wanted
@@ -183,18 +201,13 @@ class _Round:
                 if self.ordered:
                     return
                 continue
-            if self._revision(pod) != self.history.update:
-                if unavailable >= self.max_unavailable and self._is_healthy(pod):
-                    return
-                if any(getattr(step, "target", None) is pod for step in self.plan.steps):
-                    continue
-                self._delete(pod, f"it has revision {self._revision(pod)}, {self.history.update} is wanted")
-                unavailable += self._is_healthy(pod)
-                if unavailable >= self.max_unavailable:
-                    return
-            elif not self._is_healthy(pod):
-                self.plan.because(f"the update waits for {pod['metadata']['name']} to be ready")
-                return
+            if self._revision(pod) == self.history.update or self._is_leaving(pod):
+                continue
+            if unavailable >= limit and self._is_healthy(pod):
+                # One that is not healthy may still go: that costs nothing, and else it could hold up the update.
+                continue
+            self._delete(pod, f"it has revision {self._revision(pod)}, {self.history.update} is wanted")
+            unavailable += self._is_healthy(pod)
 
     def _revision(self, pod: Object) -> str:
         return str((pod["metadata"].get("labels") or {}).get(revisions.HASH_LABEL, ""))
@@ -228,6 +241,9 @@ class _Round:
         if volumes:
             spec["volumes"] = volumes
         pod["spec"] = spec
+        if stale := self._stale_claim(ordinal):
+            self.plan.because(f"waiting for the claim {stale} of an earlier {name} to go")
+            return
         self._create_claims(ordinal)
         self.plan.create(
             PODS,
@@ -236,6 +252,19 @@ class _Round:
             Event(WARNING, "FailedCreate", f"create Pod {name} in StatefulSet {self.name} failed error: {{error}}"),
         )
         self.plan.because(f"create {name}")
+
+    def _stale_claim(self, ordinal: int) -> str:
+        """A claim that goes with an earlier pod of this name (whenScaled: Delete): a new pod must not take it."""
+        policy = self.spec.get("persistentVolumeClaimRetentionPolicy") or {}
+        if policy.get("whenScaled") != "Delete":
+            return ""
+        for template in self.spec.get("volumeClaimTemplates") or ():
+            name = claim_name(template, self.set, ordinal)
+            metadata = self.children.claims.get(name, {}).get("metadata") or {}
+            owners = metadata.get("ownerReferences") or ()
+            if any((one["kind"], one["name"]) == ("Pod", f"{self.name}-{ordinal}") for one in owners):
+                return name
+        return ""
 
     def _create_claims(self, ordinal: int) -> None:
         for template in self.spec.get("volumeClaimTemplates") or ():
@@ -313,7 +342,7 @@ class _Round:
         )
         for pod in self.by_ordinal.values():
             counts["replicas"] += 1
-            if self._is_healthy(pod):
+            if pods.phase(pod) == "Running" and pods.is_ready(pod):
                 counts["readyReplicas"] += 1
                 counts["availableReplicas"] += pods.is_available(pod, self.min_ready, self.now)
             if not pods.is_terminating(pod):

@@ -37,14 +37,15 @@ def reconcile(pod: Object, node: Object | None, now: float) -> Plan:
         return plan
     deadline: float | None = None
     for taint in taints:
-        covering = [one for one in pod["spec"].get("tolerations") or () if tolerates(one, taint)]
-        if not covering:
+        covering = next((one for one in pod["spec"].get("tolerations") or () if tolerates(one, taint)), None)
+        if covering is None:
             deadline = now
             plan.because(f"it does not tolerate {taint['key']}:NoExecute")
             break
-        limits = [one["tolerationSeconds"] for one in covering if one.get("tolerationSeconds") is not None]
-        if limits:
-            until = parse_time_or(taint.get("timeAdded"), now) + max(min(limits), 0)
+        # The first that covers it counts, whatever the others say.
+        limit = covering.get("tolerationSeconds")
+        if limit is not None:
+            until = parse_time_or(taint.get("timeAdded"), now) + max(limit, 0)
             deadline = until if deadline is None else min(deadline, until)
     if deadline is None:
         return plan

@@ -12,12 +12,12 @@ from aiohttp import web
 
 from wherry.docker_api import routes as all_routes
 from wherry.docker_api.background import Background
-from wherry.docker_api.errors import PageNotFound, message_of, status_of
+from wherry.docker_api.errors import PageNotFound, VersionUnsupported, message_of, status_of
 from wherry.docker_api.hangups import HangupWatcher
 from wherry.docker_api.query import Query
 from wherry.docker_api.replies import HEADERS, error_reply
 from wherry.docker_api.routing import MAX_VERSION, MIN_VERSION, Call, Version
-from wherry.engine.errors import InvalidParameter, NotModified
+from wherry.engine.errors import NotModified
 
 if TYPE_CHECKING:
     from wherry.engine.engine import Engine
@@ -29,7 +29,7 @@ _DRAIN = 4 << 20
 _DRAIN_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
-_VERSION = re.compile(r"/v([0-9]+)\.([0-9]+)(?=/)")
+_VERSION = re.compile(r"/v([0-9.]{1,64})(?=/)")
 
 
 def make_app(engine: "Engine", hangups: HangupWatcher, background: Background) -> App:
@@ -51,6 +51,11 @@ def make_app(engine: "Engine", hangups: HangupWatcher, background: Background) -
             response = error_reply("page not found", 404)
         except NotModified:
             response = web.Response(status=304)
+        except VersionUnsupported as error:
+            response = error_reply(error.message, 400)
+            if error.version < MIN_VERSION:
+                # Clients that old print an error's answer as it is.
+                response = web.Response(text=f"{error.message}\n", status=400)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
@@ -92,15 +97,18 @@ def _split_version(path: str) -> tuple[Version, str]:
         if not path.startswith("/"):
             raise PageNotFound
         return MAX_VERSION, path
-    version = (int(match[1]), int(match[2]))
-    shown = f"{match[1]}.{match[2]}"
+    shown = match[1]
+    numbers = [int(part or 0) for part in shown.split(".")]
+    version = (numbers[0], numbers[1] if len(numbers) > 1 else 0)
     if version < MIN_VERSION:
-        raise InvalidParameter(
+        raise VersionUnsupported(
             f"client version {shown} is too old. Minimum supported API version is "
-            f"{MIN_VERSION[0]}.{MIN_VERSION[1]}, please upgrade your client to a newer version"
+            f"{MIN_VERSION[0]}.{MIN_VERSION[1]}, please upgrade your client to a newer version",
+            version,
         )
-    if version > MAX_VERSION:
-        raise InvalidParameter(
-            f"client version {shown} is too new. Maximum supported API version is {MAX_VERSION[0]}.{MAX_VERSION[1]}"
+    if version > MAX_VERSION or (version == MAX_VERSION and any(numbers[2:])):
+        raise VersionUnsupported(
+            f"client version {shown} is too new. Maximum supported API version is {MAX_VERSION[0]}.{MAX_VERSION[1]}",
+            version,
         )
     return version, path[match.end() :]

@@ -7,6 +7,7 @@ Functions that shape answers return a new object where they change anything: the
 import re
 from typing import Any
 
+from wherry.docker_api.endpoint_settings import move_mac_address, move_sysctls
 from wherry.docker_api.routing import Version
 from wherry.engine.errors import InvalidParameter, NotFound
 
@@ -42,9 +43,10 @@ def container(inspected: dict[str, Any], version: Version) -> dict[str, Any]:
     return inspected
 
 
-def create_body(body: dict[str, Any], version: Version) -> list[str]:
+def create_body(body: dict[str, Any], version: Version, *, cgroup_version: int = 1) -> list[str]:
     """Bring the body of `POST /containers/create` to version 1.50, in place. Returns warnings for the answer.
 
+    `PlainReadOnly` in the body tells the engine that read-only binds leave what is mounted below them as it is.
     Raises InvalidParameter for combinations that the client's version forbids.
     """
     host: dict[str, Any] = body.get("HostConfig") or {}
@@ -63,11 +65,15 @@ def create_body(body: dict[str, Any], version: Version) -> list[str]:
         if "default" in endpoints:
             endpoints["bridge"] = endpoints.pop("default")
     mounts: list[dict[str, Any]] = host.get("Mounts") or []
+    warnings = _kernel_memory(host, version)
+    if version < (1, 25):
+        # Such a client removes the container itself, once it has read its exit code.
+        host["AutoRemove"] = False
     if version < (1, 40):
         for mount in mounts:
             (mount.get("BindOptions") or {}).pop("NonRecursive", None)
         host["IpcMode"] = host.get("IpcMode") or "shareable"
-    if version < (1, 41):
+    if version < (1, 41) and cgroup_version == 1:
         host["CgroupnsMode"] = host.get("CgroupnsMode") or "host"
     if version < (1, 42):
         host.pop("ConsoleSize", None)
@@ -76,6 +82,7 @@ def create_body(body: dict[str, Any], version: Version) -> list[str]:
         host.pop("Annotations", None)
     if version < (1, 44):
         (body.get("Healthcheck") or {}).pop("StartInterval", None)
+        body["PlainReadOnly"] = True
         if len(endpoints) > 1:
             raise InvalidParameter(
                 f"Container cannot be created with multiple network endpoints: {', '.join(endpoints)}"
@@ -83,12 +90,50 @@ def create_body(body: dict[str, Any], version: Version) -> list[str]:
     if version < (1, 48):
         for endpoint in endpoints.values():
             endpoint.pop("GwPriority", None)
+    if version >= (1, 48):
+        warnings += _volume_driver(host, mounts)
+    warnings += move_mac_address(body, host, endpoints, version)
+    warnings += move_sysctls(host, endpoints, version)
     if host.get("PidsLimit") is not None and host["PidsLimit"] <= 0:
         host["PidsLimit"] = None
     for port, bindings in (host.get("PortBindings") or {}).items():
         if not bindings:
             host["PortBindings"][port] = [{"HostIp": "", "HostPort": ""}]
-    return _container_mac(body, host, endpoints, version)
+    return warnings
+
+
+def update_body(body: dict[str, Any], version: Version) -> list[str]:
+    """Bring the body of `POST /containers/{id}/update` to version 1.50, in place. Returns warnings for the answer."""
+    if version < (1, 40):
+        body.pop("PidsLimit", None)
+    if body.get("PidsLimit") is not None and body["PidsLimit"] <= 0:
+        body["PidsLimit"] = 0
+    return _kernel_memory(body, version)
+
+
+def _kernel_memory(limits: dict[str, Any], version: Version) -> list[str]:
+    """Kernels have dropped the one limit, and the engine sets neither: clients are told where their version has it."""
+    warnings = []
+    if (limits.pop("KernelMemory", None) or 0) > 0 and version < (1, 42):
+        warnings.append(
+            "Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation "
+            "discarded."
+        )
+    if (limits.pop("KernelMemoryTCP", None) or 0) > 0 and version >= (1, 40):
+        warnings.append("Kernel memory TCP limits are not supported by this engine. Limitation discarded.")
+    return warnings
+
+
+def _volume_driver(host: dict[str, Any], mounts: list[dict[str, Any]]) -> list[str]:
+    if host.get("VolumeDriver"):
+        for mount in mounts:
+            driver = (mount.get("VolumeOptions") or {}).get("DriverConfig") or {}
+            if mount.get("Type") == "volume" and not driver.get("Name"):
+                return [
+                    "WARNING: the container-wide volume-driver configuration is ignored for volumes specified via "
+                    "'mount'. Use '--mount type=volume,volume-driver=...' instead"
+                ]
+    return []
 
 
 def _refuse_namespace_paths(host: dict[str, Any]) -> None:
@@ -112,52 +157,12 @@ def _check_mount_options(mounts: list[dict[str, Any]], version: Version) -> None
         bind = mount.get("BindOptions") or {}
         if version < (1, 42):
             bind.pop("CreateMountpoint", None)
-        if version < (1, 44) and kind == "bind":
-            if bind.get("ReadOnlyForceRecursive"):
-                raise InvalidParameter("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")
-            if mount.get("ReadOnly"):
-                mount["BindOptions"] = {**bind, "ReadOnlyNonRecursive": True}
+        if version < (1, 44) and kind == "bind" and bind.get("ReadOnlyForceRecursive"):
+            raise InvalidParameter("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")
         if version < (1, 45) and (mount.get("VolumeOptions") or {}).get("Subpath"):
             raise InvalidParameter("VolumeOptions.Subpath needs API v1.45 or newer")
         if version < (1, 48) and kind == "image":
             raise InvalidParameter('Mount type "Image" needs API v1.48 or newer')
-
-
-def _container_mac(
-    body: dict[str, Any], host: dict[str, Any], endpoints: dict[str, Any], version: Version
-) -> list[str]:
-    """Config.MacAddress (before 1.44) becomes the MacAddress of the main network's endpoint."""
-    mac = body.pop("MacAddress", None)
-    mode = host["NetworkMode"]
-    shared = mode in ("host", "none") or mode.startswith("container:")
-    if version < (1, 44):
-        if not mac:
-            for endpoint in endpoints.values():
-                endpoint.pop("MacAddress", None)
-            return []
-        if shared:
-            raise InvalidParameter("conflicting options: mac-address and the network mode")
-        target = next(iter(endpoints.values()), None)
-        if target is None:
-            target = endpoints.setdefault(mode, {})
-        target["MacAddress"] = mac
-        return []
-    if not mac:
-        return []
-    if not shared:
-        if endpoints and mode not in endpoints:
-            raise InvalidParameter(
-                "unable to migrate container-wide MAC address to a specific network: HostConfig.NetworkMode must match "
-                "the identity of a network in NetworkSettings.Networks"
-            )
-        endpoint = endpoints.setdefault(mode, {})
-        if endpoint.get("MacAddress") not in (None, "", mac):
-            raise InvalidParameter(
-                "the container-wide MAC address must match the endpoint-specific MAC address for the main network, "
-                "or be left empty"
-            )
-        endpoint["MacAddress"] = mac
-    return ["The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."]
 
 
 def check_platform(platform: str) -> None:
@@ -231,7 +236,7 @@ def image(inspected: dict[str, Any], version: Version) -> dict[str, Any]:
         shown["Created"] = shown.get("Created") or "0001-01-01T00:00:00Z"
     if version < (1, 45):
         shown.setdefault("Container", "")
-        shown.setdefault("ContainerConfig", {})
+        shown.setdefault("ContainerConfig", {**_IMAGE_CONFIG_BEFORE_1_50, **_IMAGE_CONFIG})
     if version < (1, 48):
         shown.pop("Descriptor", None)
         shown.pop("Manifests", None)
@@ -241,6 +246,13 @@ def image(inspected: dict[str, Any], version: Version) -> dict[str, Any]:
 def info(shown: dict[str, Any], version: Version) -> dict[str, Any]:
     """`GET /info`."""
     shown = dict(shown)
+    if version < (1, 25):
+        shown["SecurityOptions"] = [_security_name(option) for option in shown.get("SecurityOptions") or []]
+    if version < (1, 39):
+        for field in ("KernelVersion", "OperatingSystem"):
+            shown[field] = shown.get(field) or "<unknown>"
+    if version >= (1, 42):
+        shown.pop("KernelMemory", None)
     if version < (1, 44) and shown.get("Runtimes"):
         shown["Runtimes"] = {
             name: {key: value for key, value in runtime.items() if key != "status"}
@@ -248,6 +260,9 @@ def info(shown: dict[str, Any], version: Version) -> dict[str, Any]:
         }
     if version < (1, 46):
         shown.pop("Containerd", None)
+    if version < (1, 47):
+        gone = {"AllowNondistributableArtifactsCIDRs": None, "AllowNondistributableArtifactsHostnames": None}
+        shown["RegistryConfig"] = {**(shown.get("RegistryConfig") or {}), **gone}
     if version < (1, 49):
         shown.pop("FirewallBackend", None)
         for field in ("ContainerdCommit", "RuncCommit", "InitCommit"):
@@ -256,4 +271,31 @@ def info(shown: dict[str, Any], version: Version) -> dict[str, Any]:
     if version < (1, 50):
         shown.pop("DiscoveredDevices", None)
         shown |= {"BridgeNfIptables": False, "BridgeNfIp6tables": False}
+    return shown
+
+
+def _security_name(option: str) -> str:
+    """`seccomp` of `name=seccomp,profile=builtin`."""
+    fields = dict(part.partition("=")[::2] for part in option.split(","))
+    return fields.get("name", option)
+
+
+def disk_usage(usage: dict[str, Any], version: Version) -> dict[str, Any]:
+    """`GET /system/df`, its images as `images.list` gives them, with the number of each one's containers."""
+    shown = dict(usage)
+    if "Images" in shown:
+        # Alone of all answers it counts the containers of an image in every version, and knows no `<none>`.
+        shown["Images"] = [
+            {**image_summary(item, (1, 51)), **({"VirtualSize": item.get("Size", 0)} if version < (1, 44) else {})}
+            for item in shown["Images"]
+        ]
+    if "Containers" in shown:
+        shown["Containers"] = [container_summary(item, version) for item in shown["Containers"]]
+    if "BuildCache" in shown:
+        unknown = "Parents" if version < (1, 42) else "Parent"
+        shown["BuildCache"] = [
+            {key: value for key, value in record.items() if key != unknown} for record in shown["BuildCache"]
+        ]
+        if version < (1, 42):
+            shown["BuilderSize"] = sum(record.get("Size", 0) for record in shown["BuildCache"])
     return shown

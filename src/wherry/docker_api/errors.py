@@ -4,7 +4,11 @@ from wherry.engine.errors import InvalidParameter
 
 
 class VersionUnsupported(InvalidParameter):
-    """The client speaks an API version outside 1.24 to 1.50."""
+    """The client speaks an API version outside 1.24 to 1.50: `version`."""
+
+    def __init__(self, message: str, version: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 class PageNotFound(Exception):

@@ -8,15 +8,21 @@ from wherry.docker_api.routing import Call, Version
 from wherry.engine.errors import InvalidParameter, NotFound
 
 
-def wanted(call: Call, since: Version, key: str = "platform") -> list[dict[str, Any]]:
+def wanted(call: Call, since: Version, key: str = "platform", *, only: bool = False) -> list[dict[str, Any]]:
     """What the client asks for: OCI platforms as JSON; nothing from clients older than `since`.
 
-    Raises InvalidParameter for what is no platform.
+    Of several `platform` the first counts, and with `only` they are an error. Raises InvalidParameter for what is no
+    platform.
     """
     if call.version < since:
         return []
+    texts = call.query.texts(key)
+    if key == "platform":
+        if only and len(texts) > 1:
+            raise InvalidParameter("multiple platform parameters not supported")
+        texts = texts[:1]
     found = []
-    for text in filter(None, call.query.texts(key)):
+    for text in filter(None, texts):
         try:
             platform = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -24,7 +30,9 @@ def wanted(call: Call, since: Version, key: str = "platform") -> list[dict[str, 
         if not isinstance(platform, dict) or not all(isinstance(value, str | list) for value in platform.values()):
             raise InvalidParameter(f"failed to parse platform: {text}")
         if not platform.get("os") or not platform.get("architecture"):
-            raise InvalidParameter("platform must be fully specified: both OS and Architecture must be provided")
+            if any(platform.values()) and not platform.get("os") and not platform.get("architecture"):
+                raise InvalidParameter("optional platform fields provided, but OS and Architecture are missing")
+            raise InvalidParameter("both OS and Architecture must be provided")
         found.append(platform)
     return found
 

@@ -42,8 +42,6 @@ _HOST_DEFAULTS: dict[str, Any] = {
     "IOMaximumIOps": 0, "IOMaximumBandwidth": 0,
 }  # fmt: skip
 _HOST_OPTIONAL = ("Mounts", "Tmpfs", "Sysctls", "StorageOpt", "Annotations", "Init", "MaskedPaths", "ReadonlyPaths")
-_IGNORED = frozenset({"KernelMemory", "KernelMemoryTCP"})
-"""Docker itself has dropped these."""
 
 _SYSCTL = re.compile(r"[A-Za-z0-9_@-]+([./][A-Za-z0-9_@-]+)+")
 
@@ -86,7 +84,13 @@ def build_record(
     warnings += _check_host_config(host_config, layout)
     if not config["Hostname"] and not _shares_hostname(host_config):
         config["Hostname"] = container_id[:12]
-    points = mountpoints.plan(host_config, config, volumes_from, () if body.get("WherryPod") else own)
+    points = mountpoints.plan(
+        host_config,
+        config,
+        volumes_from,
+        () if body.get("WherryPod") else own,
+        plain_read_only=bool(body.get("PlainReadOnly")),
+    )
     endpoints = {
         network: dict(endpoint or {})
         for network, endpoint in ((body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}).items()

@@ -51,7 +51,7 @@ def inspect(containers: "Containers", container: Container) -> dict[str, Any]:
             "Name": "overlay2",
         },
         "Mounts": [shown for point in record.mounts if (shown := mountpoints.shown(point)) is not None],
-        "Config": record.config,
+        "Config": shown_config(container),
         "NetworkSettings": network_settings(containers, container),
     }
 
@@ -134,6 +134,13 @@ def _idle_endpoints(mode: str, endpoints: dict[str, dict[str, Any]]) -> dict[str
         }
         for name, given in names.items()
     }
+
+
+def shown_config(container: Container) -> dict[str, Any]:
+    """The `Config` object, with the MAC address that was asked for at the main network, where older clients look."""
+    record = container.record
+    wanted = (record.endpoints.get(record.host_config["NetworkMode"]) or {}).get("MacAddress")
+    return {**record.config, "MacAddress": wanted} if wanted and not record.config.get("MacAddress") else record.config
 
 
 def image_size(containers: "Containers", container: Container) -> int:

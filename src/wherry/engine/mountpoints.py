@@ -203,11 +203,14 @@ def plan(
     config: Mapping[str, Any],
     volumes_from: Callable[[str], Iterable[MountPoint]],
     own: Sequence[Path] = (),
+    *,
+    plain_read_only: bool = False,
 ) -> list[MountPoint]:
     """All mount points of a container to be, later sources overriding earlier ones where Docker lets them.
 
-    `volumes_from` gives the mount points of a container by reference; `own` are the engine's own folders. Raises
-    InvalidParameter ("Duplicate mount point") for two explicit mounts at one place.
+    `volumes_from` gives the mount points of a container by reference; `own` are the engine's own folders; with
+    `plain_read_only` no read-only bind is so recursively. Raises InvalidParameter ("Duplicate mount point") for two
+    explicit mounts at one place.
     """
     points: dict[str, MountPoint] = {}
     for reference in host_config.get("VolumesFrom") or ():
@@ -230,6 +233,8 @@ def plan(
             raise InvalidParameter(f"Duplicate mount point: {destination}")
         if point["Type"] == "bind":
             _settle_propagation(point, own)
+            if plain_read_only and not point["RW"]:
+                point["plain_read_only"] = True
         explicit[destination] = point
 
     driver = host_config.get("VolumeDriver") or "local"

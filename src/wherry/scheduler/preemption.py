@@ -6,7 +6,7 @@ start of the most important victim.
 """
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from wherry.schema.resource import Object
 from wherry.schema.selectors import from_label_selector
 
 MAX_CANDIDATES = 100
+_MAX_REMEMBERED = 16
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 
@@ -41,8 +42,28 @@ class Candidate:
         return (self.violations, top, total, len(self.victims), -start)
 
 
+class Memory:
+    """Candidates found by resources alone, by what the pod needs and by node, for as long as the node's load stays:
+    when a high-priority workload arrives, each of its pods asks the same. Of no use where there are budgets."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, dict[int, tuple[int, Candidate | None]]] = {}
+
+    def of(self, pod: PodInfo) -> dict[int, tuple[int, Candidate | None]]:
+        """slot → (`Snapshot.loads` of the slot, candidate)."""
+        key = (pod.priority, tuple(pod.requests.items()))
+        if key not in self._known and len(self._known) >= _MAX_REMEMBERED:
+            self._known.clear()
+        return self._known.setdefault(key, {})
+
+
 def find(
-    pod: PodInfo, profile: Profile, snapshot: Snapshot, diagnosis: Diagnosis, budgets: Budgets
+    pod: PodInfo,
+    profile: Profile,
+    snapshot: Snapshot,
+    diagnosis: Diagnosis,
+    budgets: Budgets,
+    memory: Memory | None = None,
 ) -> tuple[Candidate | None, str]:
     """The best candidate, or None and the sentence that follows `preemption: ` in the pod's condition."""
     total = diagnosis.total
@@ -56,10 +77,19 @@ def find(
         if leaving:
             return None, "not eligible due to a terminating pod on the nominated node."
     promising = _promising(pod, snapshot, helpful)
-    victims = _victims_by_resources if _is_simple(pod, profile, diagnosis) else _victims
+    simple = _is_simple(pod, profile, diagnosis)
+    victims = _victims_by_resources if simple else _victims
+    known = memory.of(pod) if memory is not None and simple else None
     found: list[Candidate] = []
     for slot in promising:
-        candidate = victims(pod, profile, snapshot, slot, budgets)
+        load = snapshot.loads[slot]
+        remembered = known.get(slot) if known is not None else None
+        if remembered is not None and remembered[0] == load:
+            candidate = remembered[1]
+        else:
+            candidate = victims(pod, profile, snapshot, slot, budgets)
+            if known is not None:
+                known[slot] = (load, candidate)
         if candidate is not None:
             found.append(candidate)
             if len(found) >= MAX_CANDIDATES:
@@ -75,7 +105,7 @@ def find(
 
 
 def _promising(pod: PodInfo, snapshot: Snapshot, helpful: Mask) -> Iterator[int]:
-    """Nodes that have pods of lower priority and whose allocatable resources would do, in a few vector steps."""
+    """Nodes whose allocatable resources would do, in a few vector steps."""
     fits = helpful.copy()
     for resource, value in pod.requests.items():
         fits &= snapshot.allocatable[snapshot.row(resource)] >= value
@@ -83,9 +113,8 @@ def _promising(pod: PodInfo, snapshot: Snapshot, helpful: Mask) -> Iterator[int]
     slots = np.flatnonzero(fits)
     # Start at a different node for each pod, as many pods preempt at once when a high-priority workload arrives.
     start = zlib.crc32(pod.uid.encode()) % max(len(slots), 1)
-    for slot in (*slots[start:].tolist(), *slots[:start].tolist()):
-        if any(one.priority < pod.priority for one in snapshot.pods_on[slot].values()):
-            yield slot
+    yield from slots[start:].tolist()
+    yield from slots[:start].tolist()
 
 
 def _is_simple(pod: PodInfo, profile: Profile, diagnosis: Diagnosis) -> bool:
@@ -99,6 +128,8 @@ def _is_simple(pod: PodInfo, profile: Profile, diagnosis: Diagnosis) -> bool:
 def _victims(pod: PodInfo, profile: Profile, snapshot: Snapshot, slot: int, budgets: Budgets) -> Candidate | None:
     """The fewest pods to remove from one node: remove all lower ones, then give back the most important first."""
     lower = [one for one in snapshot.pods_on[slot].values() if one.priority < pod.priority]
+    if not lower:
+        return None
 
     def fits() -> bool:
         return bool(profile.feasible(pod, snapshot)[0][slot])
@@ -133,6 +164,8 @@ def _victims_by_resources(
 ) -> Candidate | None:
     """As `_victims`, by subtraction alone: for pods that only lack resources."""
     lower = [one for one in snapshot.pods_on[slot].values() if one.priority < pod.priority]
+    if not lower:
+        return None
     needs = {resource: value for resource, value in pod.requests.items() if value > 0}
     free = {
         resource: int(snapshot.allocatable[row, slot] - snapshot.requested[row, slot]) - value

@@ -84,6 +84,7 @@ class Scheduler:
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._assumed: dict[str, PodInfo] = {}
         self._nominated: dict[str, PodInfo] = {}
+        self._victims = preemption.Memory()
         self._follow()
 
     def _default_profile(self, informers: Informers) -> Profile:
@@ -212,7 +213,8 @@ class Scheduler:
             elif passed.any():
                 slot = profile.best(pod, self.snapshot, passed)
             elif diagnosis.total:
-                candidate, why = preemption.find(pod, profile, self.snapshot, diagnosis, self._budgets)
+                memory = None if len(self.informers[POD_DISRUPTION_BUDGETS]) else self._victims
+                candidate, why = preemption.find(pod, profile, self.snapshot, diagnosis, self._budgets, memory)
         finally:
             for one in hidden:
                 self.snapshot.add_pod(one)

@@ -186,6 +186,8 @@ class Snapshot:
         self._loads: OrderedDict[Hashable, _LoadVector] = OrderedDict()
         # Slots whose load has changed, in order; the first of them has the position `_moves_from`.
         self._moves: list[int] = []
+        self.loads: list[int] = []
+        """Per slot: how often its load has changed."""
         self._moves_from = 0
         self._topologies: dict[str, Topology] = {}
         self._counters: OrderedDict[Hashable, _Counter] = OrderedDict()
@@ -263,6 +265,7 @@ class Snapshot:
             self.size = size
         self.nodes.append(None)
         self.pods_on.append({})
+        self.loads.append(0)
         return used
 
     def _derive(self, slot: int, node: Object) -> None:
@@ -332,6 +335,7 @@ class Snapshot:
             self._moves_from += len(self._moves)
             self._moves.clear()
         self._moves.append(slot)
+        self.loads[slot] += 1
 
     def topology(self, key: str) -> Topology:
         found = self._topologies.get(key)

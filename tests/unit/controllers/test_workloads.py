@@ -212,3 +212,35 @@ async def test_a_quota_tells_what_is_used(world: Any) -> None:
     await world.settle()
     status = (await world.client.get(b.RESOURCE_QUOTAS, "q", "default"))["status"]
     assert status["used"] == {"pods": "2", "requests.cpu": "500m", "count/deployments.apps": "1"}
+
+
+async def test_an_autoscaler_follows_the_load_up_and_after_five_minutes_down(world: Any) -> None:
+    subject = workload("Deployment", replicas=1)
+    container = {"name": "c", "image": "a", "resources": {"requests": {"cpu": "100m"}}}
+    subject["spec"]["template"] = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [container]}}
+    await world.client.create(b.DEPLOYMENTS, subject)
+    metric = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}},
+    }
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"}
+    spec = {"scaleTargetRef": reference, "minReplicas": 1, "maxReplicas": 3, "metrics": [metric]}
+    metadata = {"name": "x", "namespace": "default"}
+    await world.client.create(b.HORIZONTAL_POD_AUTOSCALERS, {"metadata": metadata, "spec": spec})
+
+    async def load(cpu: str, periods: int) -> int:
+        for _ in range(periods):
+            await world.settle()
+            for pod in world.pods(app="x"):
+                usage = [{"name": "c", "usage": {"cpu": cpu}}]
+                metrics = {"metadata": {"name": pod["metadata"]["name"], "namespace": "default"}, "containers": usage}
+                world.client.seed(b.POD_METRICS, metrics)
+            await world.clock.advance(15)
+        await world.settle()
+        found = await world.client.get(b.HORIZONTAL_POD_AUTOSCALERS, "x", "default")
+        assert found["status"]["desiredReplicas"] == len(world.pods(app="x"))
+        return len(world.pods(app="x"))
+
+    assert await load("400m", 4) == 3
+    assert await load("1m", 15) == 3
+    assert await load("1m", 10) == 1

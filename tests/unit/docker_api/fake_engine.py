@@ -1,6 +1,7 @@
 """An engine that the HTTP layer can be tested on without root: one container, `cat`-like streams, real events."""
 
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from wherry.engine.errors import Conflict, InvalidParameter, NotFound
@@ -101,6 +102,7 @@ class FakeImages:
 
 class FakeEngine:
     def __init__(self) -> None:
+        self.layout = SimpleNamespace(version=1)
         self.images = FakeImages()
         self.events = Events()
         self.containers = FakeContainers()

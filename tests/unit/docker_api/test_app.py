@@ -26,21 +26,6 @@ async def test_ping_by_head_has_no_body(client: RawClient) -> None:
     assert headers["api-version"] == "1.50"
 
 
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        (
-            "/v1.20/version",
-            "client version 1.20 is too old. Minimum supported API version is 1.24, please upgrade your client to a "
-            "newer version",
-        ),
-        ("/v1.99/version", "client version 1.99 is too new. Maximum supported API version is 1.50"),
-    ],
-)
-async def test_versions_outside_the_range_are_refused(client: RawClient, path: str, message: str) -> None:
-    assert await client.json("GET", path) == (400, {"message": message})
-
-
 @pytest.mark.parametrize("path", ["/version", "/v1.24/version", "/v1.50/version"])
 async def test_every_version_in_the_range_is_served(client: RawClient, path: str) -> None:
     assert await client.json("GET", path) == (200, {"ApiVersion": "1.50"})

@@ -7,6 +7,14 @@ from wherry.engine.errors import InvalidParameter
 from wherry.engine.mountpoints import parse_bind, parse_mount, plan, shown, tmpfs_options
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_read_only_binds_are_recursively_so_unless_told_otherwise(tmp_path: Path, plain: bool) -> None:
+    mounts = [{"Type": "bind", "Source": str(tmp_path), "Target": "/c", "ReadOnly": True}]
+    host_config = {"Binds": [f"{tmp_path}:/a:ro", f"{tmp_path}:/b"], "Mounts": mounts}
+    points = {point["Destination"]: point for point in plan(host_config, {}, lambda _: (), plain_read_only=plain)}
+    assert [bool(points[place].get("plain_read_only")) for place in ("/a", "/b", "/c")] == [plain, False, plain]
+
+
 def test_binds_are_host_paths_volumes_or_anonymous() -> None:
     assert parse_bind("/a/../b:/c:ro,rslave") == {
         "Type": "bind", "Source": "/b", "Destination": "/c", "Mode": "ro,rslave", "RW": False,

@@ -1,14 +1,20 @@
 """Preemption, nominated pods and several schedulers, seen from outside: what is bound, evicted and written."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from wherry.client.informer import Informers
+from wherry.scheduler import preemption
 from wherry.scheduler.plugins.node_resources_fit import NodeResourcesFit
+from wherry.scheduler.pod_info import compile_pod
 from wherry.scheduler.profile import Profile
 from wherry.scheduler.scheduler import Scheduler
+from wherry.scheduler.snapshot import Snapshot
 from wherry.schema import builtin as b
 from wherry.testing.clock import MockClock
 from wherry.testing.fake_client import FakeClient
@@ -246,3 +252,31 @@ async def test_each_scheduler_name_has_its_own_profile() -> None:
         # What other schedulers placed counts for all.
         await world.create("big", "3600m", 0, schedulerName="packing")
         assert not world.node_of("big")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_remembered_of_a_node_is_what_would_be_found_again(seed: int) -> None:
+    draw = random.Random(seed)
+    found, memory = Snapshot(), preemption.Memory()
+    judge = Profile("p", [NodeResourcesFit()])
+    for number in range(12):
+        allocatable = {"cpu": str(draw.randint(2, 4)), "pods": "10"}
+        found.set_node({"metadata": {"name": f"n{number}"}, "status": {"allocatable": allocatable}})
+    for step in range(200):
+        cpu, priority = f"{draw.choice([500, 900, 2000])}m", draw.choice([-5, 0, 5, 10])
+        body = World().pod(f"p{step}", cpu, priority)
+        body["metadata"]["uid"] = f"p{step}"
+        one = compile_pod(body)
+        passed, diagnosis = judge.feasible(one, found)
+        if passed.any():
+            one.node = found.name(judge.best(one, found, passed))
+            found.add_pod(one)
+            continue
+        expected = preemption.find(one, judge, found, diagnosis, lambda namespace: [])
+        assert preemption.find(one, judge, found, diagnosis, lambda namespace: [], memory) == expected
+        candidate, _ = expected
+        if candidate is None:
+            found.remove_pod(draw.choice(sorted(found.pods)))
+            continue
+        for victim in candidate.victims:
+            found.remove_pod(victim.uid)

@@ -1,7 +1,7 @@
 """`/build`: images out of Dockerfiles, and the build cache."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -39,6 +39,11 @@ async def build(call: Call) -> web.StreamResponse:
     if query.text("securityopt") not in ("", "null", "[]"):
         raise InvalidParameter("The daemon on this platform does not support setting security options on build")
     values = {key: query.text(key) for key in query}
+    for key, since in (("platform", (1, 32)), ("outputs", (1, 40))):
+        if call.version < since:
+            values.pop(key, None)
+    if values.get("version", "") not in ("", "1", "2"):
+        raise InvalidParameter(f'invalid version "{values["version"]}"')
     if len(query.texts("extrahosts")) > 1:
         # Given as one list by some clients and as several parameters by others.
         values["extrahosts"] = ",".join(query.texts("extrahosts"))
@@ -46,7 +51,16 @@ async def build(call: Call) -> web.StreamResponse:
     if own:
         return await _build_parcel(call, options)
     context = call.request.content.iter_any()
-    return await progress_stream(call, lambda tell: run(call.engine, options, context, tell))
+
+    async def work(tell: Tell) -> None:
+        def tell_older(message: dict[str, Any]) -> None:
+            if "aux" not in message:
+                tell(message)
+
+        # Before 1.30 clients took the image's id from the last line, and did not know the message that carries it.
+        await run(call.engine, options, context, tell if call.version >= (1, 30) else tell_older)
+
+    return await progress_stream(call, work)
 
 
 async def _build_parcel(call: Call, options: "BuildOptions") -> web.StreamResponse:
@@ -86,14 +100,17 @@ async def prune(call: Call) -> web.StreamResponse:
         raise InvalidParameter("conflicting filters: until and unused-for")
     until = filters.one("until") or filters.one("unused-for")
     cache = (await Builder.of(call.engine)).cache
+    new = call.version >= (1, 48)
+    reserved = query.integer("reserved-space", 0) if new else 0
     pruned = await cache.prune(
         everything=query.boolean("all"),
         wanted=lambda record: _matches(record, filters),
         older_than=_moment(until) if until else None,
-        reserved=max(query.integer(key, 0) or 0 for key in ("keep-storage", "reserved-space")),
-        most=query.integer("max-used-space", 0) or 0,
-        least_free=query.integer("min-free-space", 0) or 0,
+        reserved=reserved or query.integer("keep-storage", 0) or 0,
+        most=(query.integer("max-used-space", 0) or 0) if new else 0,
+        least_free=(query.integer("min-free-space", 0) or 0) if new else 0,
     )
+    call.engine.events.emit("builder", "prune", "", {"reclaimed": str(pruned["SpaceReclaimed"])})
     return json_reply(pruned)
 
 

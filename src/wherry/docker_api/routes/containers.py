@@ -31,7 +31,7 @@ async def list_containers(call: Call) -> web.StreamResponse:
 async def create(call: Call) -> web.StreamResponse:
     body = await call.json(CREATE, required=True)
     platform = call.query.text("platform") if call.version >= (1, 41) else ""
-    warnings = compat.create_body(body, call.version)
+    warnings = compat.create_body(body, call.version, cgroup_version=call.engine.layout.version)
     if platform:
         compat.check_platform(platform)
     created = await call.engine.containers.create(call.query.text("name") or None, body)
@@ -123,11 +123,9 @@ async def resize(call: Call) -> web.StreamResponse:
 @routes.post("/containers/{name}/update")
 async def update(call: Call) -> web.StreamResponse:
     body = await call.json(UPDATE, required=True)
-    if call.version < (1, 40):
-        body.pop("PidsLimit", None)
-    if body.get("PidsLimit") is not None and body["PidsLimit"] <= 0:
-        body["PidsLimit"] = 0
-    return json_reply(await call.engine.containers.update(call.name, body))
+    warnings = compat.update_body(body, call.version)
+    updated = await call.engine.containers.update(call.name, body)
+    return json_reply({**updated, "Warnings": [*(updated.get("Warnings") or []), *warnings]})
 
 
 @routes.post("/containers/{name}/wait", interruptible=True)
@@ -143,6 +141,9 @@ async def wait(call: Call) -> web.StreamResponse:
     if call.version >= (1, 30):
         await stream.start()
     exit_code, error = await waiting
+    if error and condition == "removed" and call.version < (1, 34):
+        # Before errors had a place in the answer, an empty one told of them.
+        return await stream.finish()
     result: dict[str, Any] = {"StatusCode": exit_code}
     if error:
         result["Error"] = {"Message": error}

@@ -21,8 +21,8 @@ routes = Routes()
 async def list_images(call: Call) -> web.StreamResponse:
     query = call.query
     filters = query.filters()
-    if call.version < (1, 25) and "reference" not in filters and query.text("filter"):
-        filters["reference"] = [query.text("filter")]
+    if call.version < (1, 41) and query.text("filter"):
+        filters["reference"] = [*filters.get("reference", []), query.text("filter")]
     images = call.engine.images.list(
         filters,
         all_images=query.boolean("all"),
@@ -78,7 +78,7 @@ async def _pull(call: Call, platform: str) -> web.StreamResponse:
 async def load(call: Call) -> web.StreamResponse:
     quiet = call.query.boolean("quiet", True)
     images = call.engine.images
-    wanted = platforms.wanted(call, (1, 48))
+    wanted = platforms.wanted(call, (1, 48), only=True)
 
     def chosen(config: dict[str, Any]) -> bool:
         return not wanted or any(platforms.matches(config, platform) for platform in wanted)
@@ -96,7 +96,7 @@ async def save_many(call: Call) -> web.StreamResponse:
     if not names:
         raise InvalidParameter("no images to save: give at least one name")
     for name in names:
-        platforms.require(call, name, platforms.wanted(call, (1, 48)))
+        platforms.require(call, name, platforms.wanted(call, (1, 48), only=True))
     return await bytes_stream(call, call.engine.images.save(names), "application/x-tar")
 
 
@@ -110,18 +110,23 @@ async def search(call: Call) -> web.StreamResponse:
 
 @routes.post("/images/prune")
 async def prune(call: Call) -> web.StreamResponse:
-    return json_reply(await call.engine.images.prune(call.query.filters()))
+    pruned = await call.engine.images.prune(call.query.filters())
+    call.engine.events.emit("image", "prune", "", {"reclaimed": str(pruned["SpaceReclaimed"])})
+    return json_reply(pruned)
 
 
 @routes.get("/images/{name}/get")
 async def save_one(call: Call) -> web.StreamResponse:
-    platforms.require(call, call.name, platforms.wanted(call, (1, 48)))
+    platforms.require(call, call.name, platforms.wanted(call, (1, 48), only=True))
     return await bytes_stream(call, call.engine.images.save([call.name]), "application/x-tar")
 
 
 @routes.get("/images/{name}/json")
 async def inspect(call: Call) -> web.StreamResponse:
-    platforms.require(call, call.name, platforms.wanted(call, (1, 49)))
+    platform = platforms.wanted(call, (1, 49))
+    if platform and call.query.boolean("manifests"):
+        raise InvalidParameter("conflicting options: manifests and platform options cannot both be set")
+    platforms.require(call, call.name, platform)
     return json_reply(compat.image(call.engine.images.inspect(call.name), call.version))
 
 

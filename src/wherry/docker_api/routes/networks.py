@@ -11,12 +11,18 @@ routes = Routes()
 
 @routes.get("/networks")
 async def list_networks(call: Call) -> web.StreamResponse:
-    return json_reply(call.engine.networks.list(call.query.filters()))
+    networks = call.engine.networks.list(call.query.filters())
+    if call.version < (1, 28):
+        # Since then only a network asked for by itself tells of its containers.
+        networks = [call.engine.networks.inspect(network["Id"]) for network in networks]
+    return json_reply(networks)
 
 
 @routes.post("/networks/create")
 async def create_network(call: Call) -> web.StreamResponse:
     body = await call.json(NETWORK_CREATE, required=True)
+    if call.version < (1, 48):
+        body.pop("EnableIPv4", None)
     return json_reply(await call.engine.networks.create(body), 201)
 
 

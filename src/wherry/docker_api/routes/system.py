@@ -75,20 +75,16 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     usage: dict[str, Any] = {}
     if "Images" in fields:
         usage["LayersSize"] = engine.images.disk_usage()
-        images = engine.images.list(shared_size=True, count_containers=True)
-        usage["Images"] = [compat.image_summary(item, (1, 51)) for item in images]
+        usage["Images"] = engine.images.list(shared_size=True, count_containers=True)
     if "Containers" in fields:
-        containers = await engine.containers.list(all=True, size=True)
-        usage["Containers"] = [compat.container_summary(item, call.version) for item in containers]
+        usage["Containers"] = await engine.containers.list(all=True, size=True)
     if "Volumes" in fields:
         usage["Volumes"] = await engine.volumes.usage()
     if "BuildCache" in fields:
         from wherry.build.builder import Builder
 
         usage["BuildCache"] = await (await Builder.of(engine)).cache.usage()
-        if call.version < (1, 42):
-            usage["BuilderSize"] = 0
-    return json_reply(usage)
+    return json_reply(compat.disk_usage(usage, call.version))
 
 
 @routes.post("/auth", interruptible=True)
